@@ -21,7 +21,10 @@ type Source struct {
 type Report struct {
 	// set when the request begins
 
-	Source  *Source
+	// Conn is the connection that it came on.
+	Conn *ConnReport
+	// Service is what the connection's origin means in the snapshot that this
+	// request was pinned to; its name is the connection's.
 	Service *table.Service
 	// Start is when the first byte of the request was read.
 	Start int64
@@ -33,6 +36,9 @@ type Report struct {
 
 	// set when the request ends
 
+	// Method and Path are for the access line only and valid until
+	// RequestEnded returns.
+	Method, Path []byte
 	// End is when the last byte of the response was written.
 	End int64
 	// Endpoint is the one of the last attempt.
@@ -134,4 +140,12 @@ type ConnReport struct {
 	Requests int
 	// BytesIn and BytesOut are from and to the client.
 	BytesIn, BytesOut int64
+
+	// owned by Recorder, set by ConnOpened
+
+	flow *entry[flowLabels, Flow]
 }
+
+// Flow is where the connection's bytes are counted while they move. Only after
+// Recorder.ConnOpened.
+func (c *ConnReport) Flow() *Flow { return &c.flow.value }

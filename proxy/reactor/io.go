@@ -42,6 +42,21 @@ func (c *Conn) ReadWait(p []byte) (int, error) {
 	return c.Read(p)
 }
 
+// Await waits until a Read may find something, so that a buffer need not be held meanwhile; the Read
+// may still have to wait. Its errors are Read's, but for an end or a fault of the peer, which is
+// for Read to find.
+func (c *Conn) Await() error {
+	c.use()
+	for {
+		if err := c.readErr(); err != nil || c.flags&flagReadable != 0 {
+			return err
+		}
+		if !c.waitRead() {
+			return syscall.EAGAIN
+		}
+	}
+}
+
 // tryRead makes one attempt; again: look at the flags once more.
 func (c *Conn) tryRead(p []byte) (n int, err error, again bool) {
 	n, e := recv(int(c.fd), p, 0)

@@ -105,6 +105,9 @@ func (l *Loop) ID() int { return l.id }
 // Now is the group's clock in ns, read once per turn (and again after a coroutine came back from a wait).
 func (l *Loop) Now() int64 { return l.now }
 
+// Clock is the group's clock in ns, read now: for measuring what happens within a turn.
+func (l *Loop) Clock() int64 { return l.clock() }
+
 // Conns is the number of open conns. ANY GOROUTINE.
 func (l *Loop) Conns() int { return int(l.counters.conns.Load()) }
 

@@ -1,0 +1,257 @@
+package gatewayapi
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// maxAttempts is ours, not the API's: more retries than this are a mistake.
+const maxAttempts = 100
+
+// Syntax that the CRD demands. Values with a backquote cannot be raw strings.
+const (
+	headerName  = "[A-Za-z0-9!#$%&'*+\\-.^_`|~]+"
+	headerValue = `[!-~]+([\t ]?[!-~]+)*`
+	hostname    = `[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*`
+	pathChars   = `(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|[%][0-9a-fA-F]{2})+`
+)
+
+// matches says whether a pattern of ours matches the whole string.
+func matches(pattern, s string) bool {
+	return regexp.MustCompile("^(?:" + pattern + ")$").MatchString(s)
+}
+
+func (c *checker) match(m *gwv1.HTTPRouteMatch) {
+	c.path(*m.Path.Type, *m.Path.Value)
+	if m.Method != nil && !slices.Contains(methods(), *m.Method) {
+		c.fault("method", "%q is not one of %v", *m.Method, methods())
+	}
+	names := map[string]bool{}
+	for i, h := range m.Headers {
+		c.at(fmt.Sprintf("headers[%d]", i), func() {
+			c.valueMatch(string(deref(h.Type, gwv1.HeaderMatchExact)), string(h.Name), h.Value)
+			c.unique(names, string(h.Name))
+		})
+	}
+	names = map[string]bool{}
+	for i, q := range m.QueryParams {
+		c.at(fmt.Sprintf("queryParams[%d]", i), func() {
+			c.valueMatch(string(deref(q.Type, gwv1.QueryParamMatchExact)), string(q.Name), q.Value)
+			c.unique(names, string(q.Name))
+		})
+	}
+}
+
+func methods() []gwv1.HTTPMethod {
+	return []gwv1.HTTPMethod{"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"}
+}
+
+// unique refuses a name that the list has already. The CRD compares bytes
+// (listMapKey=name), so that case makes two headers; match keeps the first.
+func (c *checker) unique(names map[string]bool, name string) {
+	if names[name] {
+		c.fault("name", "%q is in the list already", name)
+	}
+	names[name] = true
+}
+
+func (c *checker) path(kind gwv1.PathMatchType, value string) {
+	switch kind {
+	case gwv1.PathMatchRegularExpression:
+		c.regexp("path.value", value)
+		return
+	case gwv1.PathMatchExact, gwv1.PathMatchPathPrefix:
+	default:
+		c.fault("path.type", "%q is not one of Exact, PathPrefix, RegularExpression", kind)
+		return
+	}
+	if !strings.HasPrefix(value, "/") {
+		c.fault("path.value", "%q does not start with /", value)
+		return
+	}
+	for _, bad := range []string{"//", "/./", "/../", "%2f", "%2F", "#"} {
+		if strings.Contains(value, bad) {
+			c.fault("path.value", "%q contains %s", value, bad)
+			return
+		}
+	}
+	if strings.HasSuffix(value, "/..") || strings.HasSuffix(value, "/.") {
+		c.fault("path.value", "%q ends with a dot segment", value)
+		return
+	}
+	if !matches(pathChars, value) || len(value) > 1024 {
+		c.fault("path.value", "%q is not a path of at most 1024 characters", value)
+	}
+}
+
+func (c *checker) valueMatch(kind, name, value string) {
+	if !matches(headerName, name) {
+		c.fault("name", "%q is not a header or parameter name", name)
+	}
+	if value == "" {
+		c.fault("value", "required")
+	}
+	switch kind {
+	case "Exact":
+	case "RegularExpression":
+		c.regexp("value", value)
+	default:
+		c.fault("type", "%q is not one of Exact, RegularExpression", kind)
+	}
+}
+
+func (c *checker) regexp(field, expression string) {
+	if _, err := regexp.Compile(expression); err != nil {
+		c.fault(field, "%v", err)
+	}
+}
+
+// filters checks a list of filters; onePrefix: the rule has one match, a prefix.
+func (c *checker) filters(fs []gwv1.HTTPRouteFilter, onePrefix bool) {
+	if len(fs) > maxList {
+		c.fault("filters", "has %d entries, at most %d are allowed", len(fs), maxList)
+	}
+	seen := map[gwv1.HTTPRouteFilterType]bool{}
+	for i := range fs {
+		f := &fs[i]
+		c.at(fmt.Sprintf("filters[%d]", i), func() {
+			repeatable := f.Type == gwv1.HTTPRouteFilterRequestMirror || f.Type == gwv1.HTTPRouteFilterExtensionRef
+			if seen[f.Type] && !repeatable {
+				c.fault("type", "%s cannot be repeated", f.Type)
+			}
+			c.filter(f, onePrefix)
+		})
+		seen[f.Type] = true
+	}
+	if seen[gwv1.HTTPRouteFilterRequestRedirect] && seen[gwv1.HTTPRouteFilterURLRewrite] {
+		c.fault("filters", "RequestRedirect and URLRewrite cannot be used together")
+	}
+}
+
+// filter checks that the member that the type names is there, and no other.
+func (c *checker) filter(f *gwv1.HTTPRouteFilter, onePrefix bool) {
+	members := []struct {
+		kind gwv1.HTTPRouteFilterType
+		name string
+		set  bool
+	}{
+		{gwv1.HTTPRouteFilterRequestHeaderModifier, "requestHeaderModifier", f.RequestHeaderModifier != nil},
+		{gwv1.HTTPRouteFilterResponseHeaderModifier, "responseHeaderModifier", f.ResponseHeaderModifier != nil},
+		{gwv1.HTTPRouteFilterRequestMirror, "requestMirror", f.RequestMirror != nil},
+		{gwv1.HTTPRouteFilterRequestRedirect, "requestRedirect", f.RequestRedirect != nil},
+		{gwv1.HTTPRouteFilterURLRewrite, "urlRewrite", f.URLRewrite != nil},
+		{gwv1.HTTPRouteFilterCORS, "cors", f.CORS != nil},
+		{gwv1.HTTPRouteFilterExternalAuth, "externalAuth", f.ExternalAuth != nil},
+		{gwv1.HTTPRouteFilterExtensionRef, "extensionRef", f.ExtensionRef != nil},
+	}
+	known := false
+	for _, m := range members {
+		known = known || m.kind == f.Type
+		switch {
+		case m.kind == f.Type && !m.set:
+			c.fault(m.name, "required for type %s", f.Type)
+		case m.kind != f.Type && m.set:
+			c.fault(m.name, "must not be set for type %q", f.Type)
+		}
+	}
+	if !known {
+		c.fault("type", "%q is not a filter type", f.Type)
+	}
+	c.headers("requestHeaderModifier", f.RequestHeaderModifier)
+	c.headers("responseHeaderModifier", f.ResponseHeaderModifier)
+	if r := f.RequestRedirect; r != nil {
+		c.at("requestRedirect", func() { c.redirect(r, onePrefix) })
+	}
+	if u := f.URLRewrite; u != nil {
+		c.at("urlRewrite", func() {
+			c.hostname(u.Hostname)
+			c.pathModifier(u.Path, onePrefix)
+		})
+	}
+}
+
+func (c *checker) headers(field string, f *gwv1.HTTPHeaderFilter) {
+	if f == nil {
+		return
+	}
+	lists := []struct {
+		name    string
+		headers []gwv1.HTTPHeader
+	}{{"set", f.Set}, {"add", f.Add}}
+	for _, l := range lists {
+		names := map[string]bool{}
+		for i, h := range l.headers {
+			c.at(fmt.Sprintf("%s.%s[%d]", field, l.name, i), func() {
+				if !matches(headerName, string(h.Name)) {
+					c.fault("name", "%q is not a header name", h.Name)
+				}
+				if !matches(headerValue, h.Value) || len(h.Value) > 4096 {
+					c.fault("value", "%q is not a header value", h.Value)
+				}
+				c.unique(names, strings.ToLower(string(h.Name)))
+			})
+		}
+	}
+	for i, name := range f.Remove {
+		if !matches(headerName, name) {
+			c.fault(fmt.Sprintf("%s.remove[%d]", field, i), "%q is not a header name", name)
+		}
+	}
+}
+
+func (c *checker) redirect(r *gwv1.HTTPRequestRedirectFilter, onePrefix bool) {
+	if s := r.Scheme; s != nil && *s != "http" && *s != "https" {
+		c.fault("scheme", "%q is not one of http, https", *s)
+	}
+	if p := r.Port; p != nil && (*p < 1 || *p > 65535) {
+		c.fault("port", "%d is not between 1 and 65535", *p)
+	}
+	if s := r.StatusCode; s != nil && !slices.Contains([]int{301, 302, 303, 307, 308}, *s) {
+		c.fault("statusCode", "%d is not one of 301, 302, 303, 307, 308", *s)
+	}
+	c.hostname(r.Hostname)
+	c.pathModifier(r.Path, onePrefix)
+}
+
+func (c *checker) hostname(h *gwv1.PreciseHostname) {
+	if h != nil && (!matches(hostname, string(*h)) || len(*h) > 253) {
+		c.fault("hostname", "%q is not a host name", *h)
+	}
+}
+
+func (c *checker) pathModifier(p *gwv1.HTTPPathModifier, onePrefix bool) {
+	if p == nil {
+		return
+	}
+	full := p.Type == gwv1.FullPathHTTPPathModifier
+	prefix := p.Type == gwv1.PrefixMatchHTTPPathModifier
+	c.at("path", func() {
+		switch {
+		case !full && !prefix:
+			c.fault("type", "%q is not one of ReplaceFullPath, ReplacePrefixMatch", p.Type)
+		case full != (p.ReplaceFullPath != nil):
+			c.fault("replaceFullPath", "must be set exactly for type ReplaceFullPath")
+		case prefix != (p.ReplacePrefixMatch != nil):
+			c.fault("replacePrefixMatch", "must be set exactly for type ReplacePrefixMatch")
+		case prefix && !onePrefix:
+			c.fault("replacePrefixMatch", "needs exactly one match in the rule, of type PathPrefix")
+		default:
+			c.replacement("replaceFullPath", p.ReplaceFullPath)
+			c.replacement("replacePrefixMatch", p.ReplacePrefixMatch)
+		}
+	})
+}
+
+// replacement refuses what would break the request line or the Location: the CRD
+// bounds the length alone, the rest is ours (RFC 9112 3.2.1: origin-form).
+func (c *checker) replacement(field string, value *string) {
+	switch {
+	case value == nil || *value == "":
+	case len(*value) > 1024 || !strings.HasPrefix(*value, "/") || !matches(pathChars, *value):
+		c.fault(field, "%q is not a path that starts with / and has at most 1024 characters", *value)
+	}
+}

@@ -1,0 +1,136 @@
+package objects
+
+import (
+	"fmt"
+	"net/netip"
+	"path/filepath"
+
+	"github.com/culvert-mesh/culvert/controlplane/model"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+)
+
+// Culvert's own words on Kubernetes objects.
+const (
+	// MeshLabel on a Pod, or else on its Namespace, enrols it.
+	MeshLabel    = "culvert.dev/mesh"
+	MeshEnabled  = "enabled"
+	MeshDisabled = "disabled"
+	// NetnsAnnotation on a Pod is the path of its network namespace file, for
+	// nodes that are not Kubernetes'.
+	NetnsAnnotation = "culvert.dev/netns"
+	// StanceAnnotation on a Service is "open" (the default) or "closed".
+	StanceAnnotation = "culvert.dev/stance"
+)
+
+// checkPod refuses what would make a workload that cannot be enrolled.
+func checkPod(p *corev1.Pod) []model.Fault {
+	var faults []model.Fault
+	if netns, ok := p.Annotations[NetnsAnnotation]; ok && !filepath.IsAbs(netns) {
+		faults = append(faults, model.Fault{Field: "metadata.annotations[" + NetnsAnnotation + "]",
+			Reason: fmt.Sprintf("%q is not an absolute path", netns)})
+	}
+	if l, ok := p.Labels[MeshLabel]; ok && l != MeshEnabled && l != MeshDisabled {
+		faults = append(faults, model.Fault{Field: "metadata.labels[" + MeshLabel + "]",
+			Reason: fmt.Sprintf("%q is neither enabled nor disabled", l)})
+	}
+	for i, ip := range p.Status.PodIPs {
+		if _, err := netip.ParseAddr(ip.IP); err != nil {
+			faults = append(faults, model.Fault{Field: fmt.Sprintf("status.podIPs[%d].ip", i), Reason: notAddress(ip.IP)})
+		}
+	}
+	if ip := p.Status.PodIP; ip != "" {
+		if _, err := netip.ParseAddr(ip); err != nil {
+			faults = append(faults, model.Fault{Field: "status.podIP", Reason: notAddress(ip)})
+		}
+	}
+	return faults
+}
+
+func notAddress(s string) string { return fmt.Sprintf("%q is not an IP address", s) }
+
+// checkService refuses what the API server would.
+func checkService(s *corev1.Service) []model.Fault {
+	var faults []model.Fault
+	fault := func(field, format string, args ...any) {
+		faults = append(faults, model.Fault{Field: field, Reason: fmt.Sprintf(format, args...)})
+	}
+	names, numbers := map[string]bool{}, map[string]bool{}
+	for i, p := range s.Spec.Ports {
+		field := fmt.Sprintf("spec.ports[%d]", i)
+		number := fmt.Sprintf("%s %d", protocolOf(p.Protocol), p.Port)
+		switch {
+		case p.Port < 1 || p.Port > 65535:
+			fault(field+".port", "%d is not between 1 and 65535", p.Port)
+		case numbers[number]:
+			fault(field+".port", "%s is the port of an earlier entry", number)
+		case p.Name == "" && len(s.Spec.Ports) > 1:
+			fault(field+".name", "required where a Service has several ports")
+		case names[p.Name]:
+			fault(field+".name", "%q is the name of an earlier entry", p.Name)
+		}
+		names[p.Name], numbers[number] = true, true
+	}
+	for i, ip := range clusterIPs(s) {
+		if ip == corev1.ClusterIPNone {
+			continue
+		}
+		if _, err := netip.ParseAddr(ip); err != nil {
+			fault(fmt.Sprintf("spec.clusterIPs[%d]", i), "%s", notAddress(ip))
+		}
+	}
+	switch v := s.Annotations[StanceAnnotation]; v {
+	case "", "open", "closed":
+	default:
+		fault("metadata.annotations["+StanceAnnotation+"]", "%q is neither open nor closed", v)
+	}
+	return faults
+}
+
+// protocolOf fills in the default of a port's protocol.
+func protocolOf(p corev1.Protocol) corev1.Protocol {
+	if p == "" {
+		return corev1.ProtocolTCP
+	}
+	return p
+}
+
+// clusterIPs are the Service's own addresses, the primary one first: clusterIPs,
+// or clusterIP where a file gives only that.
+func clusterIPs(s *corev1.Service) []string {
+	if len(s.Spec.ClusterIPs) == 0 && s.Spec.ClusterIP != "" {
+		return []string{s.Spec.ClusterIP}
+	}
+	return s.Spec.ClusterIPs
+}
+
+// checkSlice refuses what the API server would.
+func checkSlice(s *discoveryv1.EndpointSlice) []model.Fault {
+	var faults []model.Fault
+	fault := func(field, format string, args ...any) {
+		faults = append(faults, model.Fault{Field: field, Reason: fmt.Sprintf(format, args...)})
+	}
+	switch s.AddressType {
+	case discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6:
+	case discoveryv1.AddressTypeFQDN:
+		fault("addressType", "FQDN is not supported")
+		return faults
+	default:
+		fault("addressType", "%q is not one of IPv4, IPv6", s.AddressType)
+		return faults
+	}
+	for i, e := range s.Endpoints {
+		for j, text := range e.Addresses {
+			addr, err := netip.ParseAddr(text)
+			if err != nil || addr.Zone() != "" || addr.Is4() != (s.AddressType == discoveryv1.AddressTypeIPv4) {
+				fault(fmt.Sprintf("endpoints[%d].addresses[%d]", i, j), "%q is not an %s address", text, s.AddressType)
+			}
+		}
+	}
+	for i, p := range s.Ports {
+		if p.Port == nil || *p.Port < 1 || *p.Port > 65535 {
+			fault(fmt.Sprintf("ports[%d].port", i), "required, between 1 and 65535")
+		}
+	}
+	return faults
+}

@@ -1,0 +1,124 @@
+package objects
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"github.com/culvert-mesh/culvert/controlplane/model"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func itoa(i int) string { return strconv.Itoa(i) }
+
+// workloads are the enrolled pods that run somewhere.
+func (j *join) workloads() []model.Workload {
+	namespaces := map[string]string{metav1.NamespaceDefault: ""}
+	for _, n := range j.set.Namespaces {
+		namespaces[n.Ref.Name.Name] = n.Value.Labels[MeshLabel]
+	}
+	owner := map[string]model.Name{}
+	var out []model.Workload
+	for _, p := range j.set.Pods {
+		label, exists := namespaces[p.Ref.Name.Namespace]
+		if !exists {
+			j.problem(p.Ref, "metadata.namespace", "Namespace %s does not exist", p.Ref.Name.Namespace)
+		}
+		if own, ok := p.Value.Labels[MeshLabel]; ok {
+			label = own // the pod's own word wins
+		}
+		if label != MeshEnabled || !runs(p.Value) {
+			continue
+		}
+		if p.Value.Spec.HostNetwork {
+			// The host's namespace is everybody's: capturing one pod would
+			// capture the node. Only a pod that asks for it is told so.
+			if p.Value.Labels[MeshLabel] == MeshEnabled {
+				j.problem(p.Ref, "spec.hostNetwork", "not enrolled: a pod on the host's network cannot be captured")
+			}
+			continue
+		}
+		w := workload(p)
+		if w.Netns != "" {
+			if first, taken := owner[w.Netns]; taken {
+				j.problem(p.Ref, "metadata.annotations["+NetnsAnnotation+"]", "not enrolled: %s is the namespace of Pod %s", w.Netns, first)
+				continue
+			}
+			owner[w.Netns] = w.Name
+		}
+		out = append(out, w)
+	}
+	slices.SortFunc(out, func(a, b model.Workload) int {
+		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.UID, b.UID))
+	})
+	return j.uniqueUIDs(out)
+}
+
+// uniqueUIDs keeps the first of workloads with one UID: it is their name on the wire.
+func (j *join) uniqueUIDs(ws []model.Workload) []model.Workload {
+	out := ws[:0]
+	for _, w := range ws {
+		if n := len(out); n > 0 && out[n-1].Node == w.Node && out[n-1].UID == w.UID {
+			j.problem(j.podRef(w.Name), "metadata.uid", "not enrolled: %q is the uid of Pod %s", w.UID, out[n-1].Name)
+			continue
+		}
+		out = append(out, w)
+	}
+	return out
+}
+
+func (j *join) podRef(name model.Name) model.Ref {
+	for _, p := range j.set.Pods {
+		if p.Ref.Name == name {
+			return p.Ref
+		}
+	}
+	return model.Ref{Kind: "Pod", Name: name}
+}
+
+// runs says that the pod is on a node and has not ended.
+func runs(p *corev1.Pod) bool {
+	return p.Spec.NodeName != "" && p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
+}
+
+func workload(p Placed[corev1.Pod]) model.Workload {
+	out := model.Workload{
+		UID:            string(p.Value.UID),
+		Name:           p.Ref.Name,
+		Node:           p.Value.Spec.NodeName,
+		Netns:          p.Value.Annotations[NetnsAnnotation],
+		ServiceAccount: cmp.Or(p.Value.Spec.ServiceAccountName, "default"),
+		Addresses:      podAddresses(p.Value),
+	}
+	if out.UID == "" {
+		out.UID = p.Ref.Name.String()
+	}
+	for _, name := range []string{"app", "version", "app.kubernetes.io/name", "app.kubernetes.io/version"} {
+		if v, ok := p.Value.Labels[name]; ok {
+			if out.Labels == nil {
+				out.Labels = map[string]string{}
+			}
+			out.Labels[name] = v
+		}
+	}
+	return out
+}
+
+func podAddresses(p *corev1.Pod) []netip.Addr {
+	texts := make([]string, 0, len(p.Status.PodIPs)+1)
+	for _, ip := range p.Status.PodIPs {
+		texts = append(texts, ip.IP)
+	}
+	if len(texts) == 0 && p.Status.PodIP != "" {
+		texts = append(texts, p.Status.PodIP)
+	}
+	var out []netip.Addr
+	for _, text := range texts {
+		if addr, err := netip.ParseAddr(text); err == nil {
+			out = append(out, addr.Unmap())
+		}
+	}
+	return out
+}

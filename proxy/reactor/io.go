@@ -57,6 +57,24 @@ func (c *Conn) Await() error {
 	}
 }
 
+// TryRead is Read that never waits for bytes: syscall.EAGAIN when there are none. In a coroutine it
+// may let other work go first. For readers that hold nothing while they wait, with Park.
+func (c *Conn) TryRead(p []byte) (int, error) {
+	c.use()
+	if !c.loop.afford() {
+		c.loop.Yield()
+	}
+	if err := c.readErr(); err != nil {
+		return 0, err
+	}
+	for c.flags&flagReadable != 0 {
+		if n, err, again := c.tryRead(p); !again {
+			return n, err
+		}
+	}
+	return 0, syscall.EAGAIN
+}
+
 // tryRead makes one attempt; again: look at the flags once more.
 func (c *Conn) tryRead(p []byte) (n int, err error, again bool) {
 	n, e := recv(int(c.fd), p, 0)

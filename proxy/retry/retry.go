@@ -1,0 +1,213 @@
+// Package retry owns the question whether a failed attempt is tried again, how
+// long to wait before, and how many retries a backend is asked to bear at once.
+//
+// It must not know connections, requests or clocks: what happened is handed in
+// as plain values. All of it is pure but Budget, which several loops share.
+package retry
+
+import (
+	"math/bits"
+	"slices"
+	"sync/atomic"
+	"time"
+)
+
+// Policy says what is tried again. table.Retry has the same shape, so
+// (*retry.Policy)(forward.Retry) costs nothing.
+type Policy struct {
+	// Attempts is how many retries there may be, beyond the first try.
+	Attempts uint32
+	// Codes are response statuses that are tried again, sorted.
+	Codes []uint16
+	// OnConnectFailure tries again when no connection could be made, OnReset
+	// when it was lost, or timed out, before the response's first byte.
+	OnConnectFailure, OnReset bool
+	// Backoff is the base of the exponential backoff, MaxBackoff its bound.
+	Backoff, MaxBackoff time.Duration
+}
+
+// Fault is how an attempt ended.
+type Fault uint8
+
+const (
+	// Connect: no connection could be made; no byte was sent.
+	Connect Fault = iota
+	// Stale: a reused connection was closed by the endpoint before the
+	// response's first byte (RFC 9112 9.3.1).
+	Stale
+	// Reset: a new connection was lost before the response's first byte.
+	Reset
+	// Timeout: the attempt's time passed before the response's head.
+	Timeout
+	// Status: the response has a status; see Attempt.Status.
+	Status
+)
+
+// Attempt is what the decision depends on.
+type Attempt struct {
+	Fault Fault
+	// Status is the response's status, for Fault Status.
+	Status uint16
+	// Retries is how many retries were made before this attempt: 0 for the first.
+	Retries uint32
+	// Sent: a byte of the request may have left.
+	Sent bool
+	// Idempotent is Idempotent of the request's method.
+	Idempotent bool
+	// Replayable: every byte of the body that was read from the client so far is
+	// at hand (true for a request without one).
+	Replayable bool
+	// Answered: a byte of the response may have gone to the client.
+	Answered bool
+}
+
+// Verdict is what to do about a failed attempt.
+type Verdict uint8
+
+const (
+	// GiveUp: the policy does not ask for a retry.
+	GiveUp Verdict = iota
+	// Again: after a backoff, and if the backend's budget allows.
+	Again
+	// Fresh: at once, on a new connection to the same endpoint; it is not
+	// counted as a retry and needs no budget, as the endpoint never took the
+	// request. It comes at most once a lease: what follows is not reused.
+	Fresh
+	// Exhausted: the policy would, but its number of retries is made.
+	Exhausted
+	// NotIdempotent: the endpoint may have acted on the request already, and
+	// to do so twice is not allowed (RFC 9110 9.2.2).
+	NotIdempotent
+	// NotReplayable: part of the body is gone.
+	NotReplayable
+	// TooLate: part of the response is with the client.
+	TooLate
+)
+
+// String names the verdict for logs.
+func (v Verdict) String() string {
+	switch v {
+	case Again:
+		return "again"
+	case Fresh:
+		return "fresh"
+	case Exhausted:
+		return "exhausted"
+	case NotIdempotent:
+		return "not_idempotent"
+	case NotReplayable:
+		return "not_replayable"
+	case TooLate:
+		return "too_late"
+	}
+	return "give_up"
+}
+
+// Idempotent reports the methods of RFC 9110 9.2.2. A method that is not known
+// is not idempotent.
+func Idempotent(method []byte) bool {
+	switch string(method) {
+	case "GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE":
+		return true
+	}
+	return false
+}
+
+// Decide says what to do about a failed attempt.
+//
+// A status that the policy lists is tried again whatever the method: the author
+// of the policy knows the backend, and that is the means to know which RFC 9110
+// 9.2.2 asks for. A lost connection or a timeout tells nothing about what the
+// endpoint did, so there the method decides, unless nothing was sent.
+func (p *Policy) Decide(a Attempt) Verdict {
+	if !p.wants(a) {
+		return GiveUp
+	}
+	switch {
+	case a.Answered:
+		return TooLate
+	case a.Fault != Status && a.Sent && !a.Idempotent:
+		return NotIdempotent
+	case !a.Replayable:
+		return NotReplayable
+	case a.Fault == Stale:
+		return Fresh
+	case a.Retries >= p.Attempts:
+		return Exhausted
+	}
+	return Again
+}
+
+// wants reports whether the policy asks for a retry at all.
+func (p *Policy) wants(a Attempt) bool {
+	switch a.Fault {
+	case Connect:
+		return p.OnConnectFailure
+	case Stale:
+		return true // RFC 9112 9.3.1 lets any client do this
+	case Reset:
+		return p.OnReset
+	case Timeout:
+		// To the client it would be a 504.
+		return p.OnReset || p.lists(504)
+	case Status:
+		return p.lists(a.Status)
+	}
+	return false
+}
+
+func (p *Policy) lists(status uint16) bool {
+	_, found := slices.BinarySearch(p.Codes, status)
+	return found
+}
+
+// Delay returns how long to wait before retry number n (0 is the first): full
+// jitter, uniform from 0 to Backoff doubled n times, at most MaxBackoff. random
+// is uniform over 64 bits.
+func (p *Policy) Delay(n uint32, random uint64) time.Duration {
+	d := p.MaxBackoff
+	if n < 62 && p.Backoff <= p.MaxBackoff>>n {
+		d = p.Backoff << n
+	}
+	wait, _ := bits.Mul64(random, uint64(d)+1)
+	return time.Duration(wait)
+}
+
+// BudgetConfig bounds retries as xDS's retry_budget does. table.Budget has the
+// same shape.
+type BudgetConfig struct {
+	// Percent of the live requests that may be retries; 0 to 100.
+	Percent float64
+	// MinConcurrency retries are always allowed.
+	MinConcurrency uint32
+}
+
+// Limit returns how many retries may be under way with this many live requests.
+func (c BudgetConfig) Limit(live int64) int64 {
+	return max(int64(c.MinConcurrency), int64(c.Percent*float64(live)/100))
+}
+
+// Budget counts a backend's retries that are under way, their backoff
+// included. It is ready for use when zero. Any goroutine may call it.
+type Budget struct{ underWay atomic.Int64 }
+
+// Take takes a place for one retry while live requests, retries among them,
+// are under way. False: the budget is spent. Whoever has taken must Give.
+func (b *Budget) Take(c BudgetConfig, live int64) bool {
+	limit := c.Limit(live)
+	for {
+		n := b.underWay.Load()
+		if n >= limit {
+			return false
+		}
+		if b.underWay.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// Give gives a place back.
+func (b *Budget) Give() { b.underWay.Add(-1) }
+
+// UnderWay returns how many retries are under way.
+func (b *Budget) UnderWay() int64 { return b.underWay.Load() }

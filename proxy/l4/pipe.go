@@ -132,6 +132,12 @@ func (d *direction) Ready(*reactor.Conn) {
 
 // Run moves bytes until there are none, and parks; or until the end, and passes that on.
 func (d *direction) Run() {
+	defer func() {
+		if d.running { // a panic passes through
+			d.running = false
+			d.tunnel.fail(telemetry.Panic, nil)
+		}
+	}()
 	err := d.write(d.first)
 	d.first = nil
 	if err == nil {

@@ -204,12 +204,13 @@ func (l *Loop) Yield() {
 	co.suspend()
 }
 
-// Sleep returns d from now, or at once when the loop is ending. In a coroutine.
+// Sleep returns d from now, or soon when the loop is ending. In a coroutine.
 func (l *Loop) Sleep(d time.Duration) {
 	co := l.mustCurrent()
 	until := l.now + int64(d)
 	l.After(&co.timer, d)
-	for l.now < until && !l.stopping {
+	for ending := false; l.now < until && !ending; {
+		ending = l.stopping
 		co.suspend()
 	}
 	co.timer.Stop()
@@ -242,7 +243,8 @@ func (s *Signal) Set() {
 func (s *Signal) Wait(l *Loop) bool {
 	co := l.mustCurrent()
 	s.waiter = co
-	for !s.set && !l.stopping {
+	for ending := false; !s.set && !ending; {
+		ending = l.stopping
 		co.suspend()
 	}
 	s.waiter = nil
@@ -256,7 +258,8 @@ func (s *Signal) WaitUntil(l *Loop, at int64) bool {
 	co := l.mustCurrent()
 	s.waiter = co
 	l.wheel.arm(&co.timer, at)
-	for !s.set && !l.stopping && l.now < at {
+	for ending := false; !s.set && l.now < at && !ending; {
+		ending = l.stopping
 		co.suspend()
 	}
 	co.timer.Stop()

@@ -32,10 +32,9 @@ type Fault uint8
 const (
 	// Connect: no connection could be made; no byte was sent.
 	Connect Fault = iota
-	// Stale: a reused connection was closed by the endpoint before the
-	// response's first byte (RFC 9112 9.3.1).
-	Stale
-	// Reset: a new connection was lost before the response's first byte.
+	// Reset: the connection was lost before the response's first byte. (A reused
+	// one that the endpoint had closed before it could see the request is not a
+	// fault: the same attempt goes on with a fresh one, RFC 9112 9.3.1.)
 	Reset
 	// Timeout: the attempt's time passed before the response's head.
 	Timeout
@@ -69,10 +68,6 @@ const (
 	GiveUp Verdict = iota
 	// Again: after a backoff, and if the backend's budget allows.
 	Again
-	// Fresh: at once, on a new connection to the same endpoint; it is not
-	// counted as a retry and needs no budget, as the endpoint never took the
-	// request. It comes at most once a lease: what follows is not reused.
-	Fresh
 	// Exhausted: the policy would, but its number of retries is made.
 	Exhausted
 	// NotIdempotent: the endpoint may have acted on the request already, and
@@ -89,8 +84,6 @@ func (v Verdict) String() string {
 	switch v {
 	case Again:
 		return "again"
-	case Fresh:
-		return "fresh"
 	case Exhausted:
 		return "exhausted"
 	case NotIdempotent:
@@ -130,8 +123,6 @@ func (p *Policy) Decide(a Attempt) Verdict {
 		return NotIdempotent
 	case !a.Replayable:
 		return NotReplayable
-	case a.Fault == Stale:
-		return Fresh
 	case a.Retries >= p.Attempts:
 		return Exhausted
 	}
@@ -143,8 +134,6 @@ func (p *Policy) wants(a Attempt) bool {
 	switch a.Fault {
 	case Connect:
 		return p.OnConnectFailure
-	case Stale:
-		return true // RFC 9112 9.3.1 lets any client do this
 	case Reset:
 		return p.OnReset
 	case Timeout:

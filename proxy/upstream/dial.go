@@ -65,7 +65,7 @@ func prepare(fd int, userTimeout time.Duration) error {
 	return nil
 }
 
-// ConnectFault says what an error of Conn or Fresh means: the outcome for Done
+// ConnectFault says what an error of Conn means: the outcome for Done
 // and the reason for the report. What is wrong on our side, or between this one
 // workload and the network, is not held against the endpoint.
 func ConnectFault(err error) (Outcome, telemetry.Reason) {

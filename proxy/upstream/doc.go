@@ -14,7 +14,7 @@
 //	l, reason := backend.Acquire(pools, &tried)
 //	if reason != telemetry.None { ... }
 //	defer func() { l.Done(outcome) }()
-//	c, reused, err := l.Conn(workload)
+//	c, reused, err := l.Conn(workload, false)
 //	...
 //	l.Keep(c) // or l.Drop(c)
 //

@@ -11,7 +11,7 @@ type Lease struct {
 	endpoint *Endpoint
 	pools    *Pools
 	members  *members
-	pool     *pool // of the last Conn or Fresh
+	pool     *pool // of the last Conn
 	probe    bool
 	learned  bool
 }
@@ -27,22 +27,19 @@ func (l *Lease) Probe() bool { return l.probe }
 func (l *Lease) Table() *table.Backend { return l.members.table }
 
 // Conn returns a connection from the workload to the endpoint: an idle one
-// (reused), or a new one, for which the coroutine waits. An error is told apart
-// by ConnectFault. The connection must be given to Keep or Drop.
-func (l *Lease) Conn(workload uint32) (c *reactor.Conn, reused bool, err error) {
+// (reused) or, when there is none or fresh is set, a new one, for which the
+// coroutine waits. fresh is for a request that met a connection which the
+// endpoint had closed already. An error is told apart by ConnectFault. The
+// connection must be given to Keep or Drop, once.
+func (l *Lease) Conn(workload uint32, fresh bool) (c *reactor.Conn, reused bool, err error) {
 	l.pool = l.pools.of(poolKey{l.endpoint, workload})
-	if c := l.pools.take(l.pool); c != nil {
-		return c, true, nil
+	if !fresh {
+		if c := l.pools.take(l.pool); c != nil {
+			return c, true, nil
+		}
 	}
 	c, err = l.dial(workload)
 	return c, false, err
-}
-
-// Fresh is Conn without the idle ones: for a request that met a connection
-// which the endpoint had closed already.
-func (l *Lease) Fresh(workload uint32) (*reactor.Conn, error) {
-	l.pool = l.pools.of(poolKey{l.endpoint, workload})
-	return l.dial(workload)
 }
 
 // Keep gives a connection back that is between two messages: nothing unread,

@@ -1,6 +1,7 @@
 package gatewayapi
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 
@@ -75,5 +76,6 @@ func pathChange(p *gwv1.HTTPPathModifier) *model.PathChange {
 	case p.Type == gwv1.PrefixMatchHTTPPathModifier:
 		return &model.PathChange{Prefix: true, Value: *p.ReplacePrefixMatch}
 	}
-	return &model.PathChange{Value: *p.ReplaceFullPath}
+	// An empty path is not a request target (RFC 9112 3.2.1): the root is meant.
+	return &model.PathChange{Value: cmp.Or(*p.ReplaceFullPath, "/")}
 }

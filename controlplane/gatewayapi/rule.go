@@ -16,6 +16,8 @@ const (
 	defaultRetryAttempts = 1
 	defaultRetryBackoff  = 25 * time.Millisecond
 	maxBackoffFactor     = 10
+	// minRetryBackoff stands for "0s": on the wire a base of 0 is not valid.
+	minRetryBackoff = time.Millisecond
 )
 
 // rules flattens a route: one rule of the model for every match of every rule, in
@@ -78,8 +80,11 @@ func retry(r *gwv1.HTTPRouteRetry) *model.Retry {
 		return nil
 	}
 	out := &model.Retry{Attempts: uint32(deref(r.Attempts, defaultRetryAttempts)), Backoff: duration(r.Backoff)}
-	if r.Backoff == nil {
+	switch {
+	case r.Backoff == nil:
 		out.Backoff = defaultRetryBackoff
+	case out.Backoff == 0:
+		out.Backoff = minRetryBackoff
 	}
 	out.MaxBackoff = out.Backoff * maxBackoffFactor
 	for _, c := range r.Codes {

@@ -1,0 +1,88 @@
+package file
+
+import (
+	"time"
+
+	"github.com/culvert-mesh/culvert/controlplane/model"
+	"github.com/culvert-mesh/culvert/controlplane/objects"
+)
+
+// contents is what is live of one file.
+type contents struct {
+	name  string
+	stamp stamp
+	// entries are live, in the order of their documents.
+	entries  []entry
+	problems []model.Problem
+	// failure is why the file cannot be read; "": it can.
+	failure string
+	// writingSince is since when the file is left for later; zero: it is not.
+	writingSince time.Time
+	// known are faulty documents that hide no object of ours: they were faulty
+	// when the file was first read, as a kind that we do not read is.
+	known map[objects.Key]bool
+}
+
+// entry is one live object.
+type entry struct {
+	document int // counts from 1
+	object   objects.Object
+}
+
+func (c *contents) ref(document int, k objects.Key) model.Ref {
+	return model.Ref{File: c.name, Document: document, Kind: k.Kind, Name: k.Name}
+}
+
+// fail notes why the file cannot be read; true: that is news.
+func (c *contents) fail(err error) bool {
+	news := c.failure != err.Error()
+	c.failure = err.Error()
+	return news
+}
+
+// find returns the live object with a key.
+func (c *contents) find(k objects.Key) (objects.Object, bool) {
+	for _, e := range c.entries {
+		if e.object.Key == k {
+			return e.object, true
+		}
+	}
+	return objects.Object{}, false
+}
+
+// parse reads a file's bytes, and keeps of what was live before what the bytes may
+// hold, but cannot be understood.
+func parse(name string, data []byte, old *contents) *contents {
+	c := &contents{name: name, known: map[objects.Key]bool{}}
+	unclear := 0 // the last document that may be any object
+	for i, document := range objects.Documents(data) {
+		if document == nil {
+			continue
+		}
+		object, faults := objects.Decode(document)
+		for _, f := range faults {
+			c.problems = append(c.problems, c.ref(i+1, object.Key).Problem(f.Field, f.Reason))
+		}
+		last, live := old.find(object.Key)
+		switch {
+		case object.Value != nil:
+			c.entries = append(c.entries, entry{i + 1, object})
+		case live:
+			c.entries = append(c.entries, entry{i + 1, last})
+		case object.Key == objects.Key{}:
+			unclear = i + 1
+		case old.stamp == stamp{} || old.known[object.Key]:
+			c.known[object.Key] = true
+		default:
+			unclear = i + 1
+		}
+	}
+	if unclear > 0 {
+		for _, e := range old.entries {
+			if _, there := c.find(e.object.Key); !there {
+				c.entries = append(c.entries, entry{unclear, e.object})
+			}
+		}
+	}
+	return c
+}

@@ -1,0 +1,138 @@
+package xds
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Status is what the client has and waits for, for /debug/xds. A copy.
+type Status struct {
+	Connected bool `json:"connected"`
+	// Since is when the stream opened or ended last.
+	Since     time.Time `json:"since"`
+	LastError string    `json:"last_error,omitempty"`
+	// Restored says that the configuration came from the state file at start.
+	Restored bool `json:"restored"`
+	// Applied is the version of the configuration that is in use; "" before the
+	// first one.
+	Applied    string    `json:"applied"`
+	AppliedAt  time.Time `json:"applied_at"`
+	ApplyError string    `json:"apply_error,omitempty"`
+	// Types is sorted by type.
+	Types []TypeStatus `json:"types"`
+	// Waiting lists resources that are named and have not come, sorted.
+	Waiting []string `json:"waiting"`
+	// Conflicts lists services that cannot go live beside others, sorted.
+	Conflicts []string `json:"conflicts"`
+}
+
+// TypeStatus is about one type of resource.
+type TypeStatus struct {
+	Type string `json:"type"`
+	// Version is what the control plane called its state in the last response.
+	Version   string    `json:"version"`
+	Responses uint64    `json:"responses"`
+	NACKs     uint64    `json:"nacks"`
+	LastNACK  string    `json:"last_nack,omitempty"`
+	NACKedAt  time.Time `json:"nacked_at,omitzero"`
+	// Resources maps names to versions.
+	Resources map[string]string `json:"resources"`
+}
+
+// ledger is Status in the making.
+type ledger struct {
+	mu  sync.Mutex
+	now Status // guarded by mu; Types is in the order of kind
+}
+
+func newLedger() *ledger {
+	s := &ledger{now: Status{Since: time.Now(), Types: make([]TypeStatus, kinds), Waiting: []string{}, Conflicts: []string{}}}
+	for k := range kinds {
+		s.now.Types[k].Type = k.String()
+		s.now.Types[k].Resources = map[string]string{}
+	}
+	return s
+}
+
+// Status returns what the client has and waits for. Any goroutine.
+func (c *Client) Status() Status {
+	c.status.mu.Lock()
+	defer c.status.mu.Unlock()
+	out := c.status.now
+	// The maps and lists inside are replaced, never changed.
+	out.Types = slices.Clone(out.Types)
+	slices.SortFunc(out.Types, func(x, y TypeStatus) int { return cmp.Compare(x.Type, y.Type) })
+	return out
+}
+
+func (s *ledger) opened() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now.Connected, s.now.Since = true, time.Now()
+}
+
+func (s *ledger) disconnected(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now.Connected, s.now.Since = false, time.Now()
+	if err != nil {
+		s.now.LastError = err.Error()
+	}
+}
+
+func (s *ledger) restored() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now.Restored = true
+}
+
+func (s *ledger) answered(k kind, version string, faults []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := &s.now.Types[k]
+	t.Version = version
+	t.Responses++
+	if len(faults) > 0 {
+		t.NACKs++
+		t.LastNACK, t.NACKedAt = strings.Join(faults[:min(len(faults), maxFaults)], "; "), time.Now()
+	}
+}
+
+// holds takes the versions of the accepted resources.
+func (s *ledger) holds(accepted *set) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k := range kinds {
+		s.now.Types[k].Resources = accepted.versions(k)
+	}
+}
+
+func (s *ledger) waits(missing map[ref]string, conflicts map[string]string) {
+	waiting := make([]string, 0, len(missing))
+	for r, who := range missing {
+		waiting = append(waiting, fmt.Sprintf("%s %q: named by %s", r.kind, r.name, who))
+	}
+	slices.Sort(waiting)
+	held := make([]string, 0, len(conflicts))
+	for _, name := range slices.Sorted(maps.Keys(conflicts)) {
+		held = append(held, fmt.Sprintf("listener %q: %s", name, conflicts[name]))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now.Waiting, s.now.Conflicts = waiting, held
+}
+
+func (s *ledger) applied(version string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		s.now.ApplyError = err.Error()
+		return
+	}
+	s.now.Applied, s.now.AppliedAt, s.now.ApplyError = version, time.Now(), ""
+}

@@ -1,0 +1,209 @@
+package capture
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"sync"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"github.com/culvert-mesh/culvert/bpf"
+)
+
+// ErrNotEnrolled: the workload's id is not known here.
+var ErrNotEnrolled = errors.New("workload is not enrolled")
+
+// Workload is a pod to enrol.
+type Workload struct {
+	ID        uint32 // the caller's own number
+	NetnsPath string
+	// Addresses of the pod. The first global one of each family is what
+	// getsockname shows on captured sockets; without one of IPv6, only IPv4 is
+	// captured.
+	Addresses []netip.Addr
+}
+
+// Pod is an enrolled workload.
+type Pod struct {
+	Cookie    uint64 // of its network namespace
+	Listeners []int  // listening, non-blocking: IPv4, and IPv6 where the pod has it. The caller's to close
+}
+
+// pod is what stays open for an enrolled workload.
+type pod struct {
+	workload Workload
+	cookie   uint64
+	value    bpf.Workload
+	routed   bool // the pod has our IPv6 route
+
+	mu    sync.RWMutex // netns is closed under it, used with it held for reading
+	netns int
+}
+
+// Enrol opens the namespace, makes listeners in it, which accept from its own
+// loopback only, and routes the origins' IPv6 network. Connections are not
+// captured before Admit. On error nothing is left.
+func (c *Capture) Enrol(w Workload) (made Pod, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if (*c.pods.Load())[w.ID] != nil {
+		return Pod{}, fmt.Errorf("enrol workload %d: already enrolled", w.ID)
+	}
+	p := &pod{workload: w, value: bpf.Workload{Id: w.ID, Generation: c.beat.generation}}
+	if p.netns, err = unix.Open(w.NetnsPath, unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return Pod{}, fmt.Errorf("open network namespace %s: %w", w.NetnsPath, err)
+	}
+	defer func() {
+		if err != nil {
+			p.close()
+		}
+	}()
+	if p.cookie, err = netnsCookie(p.netns); err != nil {
+		return Pod{}, fmt.Errorf("enrol %s: %w", w.NetnsPath, err)
+	}
+	for _, other := range *c.pods.Load() {
+		if other.cookie == p.cookie {
+			return Pod{}, fmt.Errorf("enrol %s: workload %d is the same namespace", w.NetnsPath, other.workload.ID)
+		}
+	}
+	p.setAddresses()
+	door, err := openDoor(p.netns, p.value.Addr6 != [4]uint32{})
+	if err != nil {
+		return Pod{}, fmt.Errorf("enrol %s: %w", w.NetnsPath, err)
+	}
+	p.value.Port4, p.value.Port6 = bpf.NetworkPort(door.port4), bpf.NetworkPort(door.port6)
+	p.routed = door.port6 != 0
+	pods := maps.Clone(*c.pods.Load())
+	pods[w.ID] = p
+	c.pods.Store(&pods)
+	return Pod{Cookie: p.cookie, Listeners: door.listeners}, nil
+}
+
+func (p *pod) setAddresses() {
+	for _, a := range p.workload.Addresses {
+		a = a.Unmap()
+		switch {
+		case a.IsLoopback() || a.IsLinkLocalUnicast():
+		case a.Is4() && p.value.Addr4 == 0:
+			b := a.As4()
+			p.value.Addr4 = binary.NativeEndian.Uint32(b[:])
+		case a.Is6() && p.value.Addr6 == [4]uint32{}:
+			p.value.Addr6 = bpf.Words(a)
+		}
+	}
+}
+
+// Admit lets the hook capture the workload's connections. One map update: a
+// workload of an earlier process moves to this one's listeners at once.
+func (c *Capture) Admit(id uint32) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := (*c.pods.Load())[id]
+	if p == nil {
+		return ErrNotEnrolled
+	}
+	if err := c.objects.Workloads.Put(p.cookie, &p.value); err != nil {
+		return fmt.Errorf("admit workload %d: %w", id, err)
+	}
+	return nil
+}
+
+// Expel stops capturing the workload's new connections; it stays enrolled. A
+// workload that a later process has admitted is left to that one.
+func (c *Capture) Expel(id uint32) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := (*c.pods.Load())[id]
+	if p == nil {
+		return ErrNotEnrolled
+	}
+	_, err := c.expel(p)
+	return err
+}
+
+// expel says whether the workload is nobody's now.
+func (c *Capture) expel(p *pod) (gone bool, err error) {
+	var now bpf.Workload
+	err = c.objects.Workloads.Lookup(p.cookie, &now)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return true, nil
+	}
+	if err == nil && now.Generation > p.value.Generation {
+		return false, nil
+	}
+	if err == nil {
+		err = c.objects.Workloads.Delete(p.cookie)
+	}
+	if err != nil {
+		return false, fmt.Errorf("expel workload %d: %w", p.workload.ID, err)
+	}
+	return true, nil
+}
+
+// Leave undoes Enrol: no more captures, no route, no sockets from Socket. The
+// listeners are the caller's to close, as are connections, which live on.
+func (c *Capture) Leave(id uint32) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	p := (*c.pods.Load())[id]
+	if p == nil {
+		return ErrNotEnrolled
+	}
+	gone, err := c.expel(p)
+	if err != nil {
+		return err
+	}
+	if gone && p.routed {
+		err = unroute(p.netns)
+	}
+	pods := maps.Clone(*c.pods.Load())
+	delete(pods, id)
+	c.pods.Store(&pods)
+	return errors.Join(err, p.close())
+}
+
+func (p *pod) close() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.netns < 0 {
+		return nil
+	}
+	err := unix.Close(p.netns)
+	p.netns = -1
+	return err
+}
+
+// pruneWorkloads takes out the workloads of earlier processes whose namespace
+// is gone. The others stay, under their origins' stances, until Admit.
+func pruneWorkloads(m *ebpf.Map) error {
+	var cookies []uint64
+	var cookie uint64
+	var value bpf.Workload
+	it := m.Iterate()
+	for it.Next(&cookie, &value) {
+		cookies = append(cookies, cookie)
+	}
+	if err := it.Err(); err != nil {
+		return fmt.Errorf("read workloads: %w", err)
+	}
+	if len(cookies) == 0 {
+		return nil
+	}
+	living, err := livingNetns()
+	if err != nil {
+		return err
+	}
+	for _, cookie := range cookies {
+		if living[cookie] != "" {
+			continue
+		}
+		if err := m.Delete(cookie); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
+			return fmt.Errorf("prune workload: %w", err)
+		}
+	}
+	return nil
+}

@@ -12,6 +12,7 @@ import (
 const (
 	eventBatch   = 256
 	tickInterval = int64(40 * time.Millisecond) // the contract of Config.Tick is 50
+	keepMsec     = 1                            // how long a wait keeps the processor
 	wakeSlot     = -1                           // the eventfd's slot in epoll data
 )
 
@@ -218,23 +219,33 @@ func (l *Loop) turn() {
 	l.counters.publish(l)
 }
 
-// wait collects events: without blocking while there is work, else until the next timer.
+// wait collects events: without blocking while there is work, else until the next timer. The first
+// millisecond of a wait is spent in a raw system call. Measured: under load nearly every wait ends
+// there, and as a blocking call each of them would have the runtime's monitor take the processor
+// away and give it back (with 64 connections 5 % of the CPU time per request). The rest of the process has a processor of
+// its own, and stopping the world interrupts the call with a signal.
 func (l *Loop) wait() {
-	n, e := 0, syscall.Errno(0)
-	if n, e = poll(l.epfd, l.events[:], 0); n <= 0 && len(l.ready)+len(l.due) == 0 && !l.stopping {
-		l.read()
-		l.counters.pause(l.now)
-		n, e = poll(l.epfd, l.events[:], l.timeout())
-		l.now = l.clock()
-		l.counters.resume(l.now)
-	} else {
+	l.read()
+	if len(l.ready)+len(l.due) > 0 || l.stopping {
+		n, _ := poll(l.epfd, l.events[:], 0)
 		l.read()
 		l.counters.lap(l.now)
+		l.event, l.eventsEnd = 0, max(n, 0)
+		return
 	}
-	if e != 0 {
-		n = 0 // EINTR; nothing else is possible with these arguments
+	l.counters.lap(l.now)
+	msec := l.timeout()
+	first := msec
+	if first < 0 || first > keepMsec {
+		first = keepMsec
 	}
-	l.event, l.eventsEnd = 0, n
+	n, e := poll(l.epfd, l.events[:], first)
+	if n == 0 && e == 0 && first != msec {
+		n, _ = block(l.epfd, l.events[:], msec)
+	}
+	l.read()
+	l.counters.resume(l.now)
+	l.event, l.eventsEnd = 0, max(n, 0) // an interrupted call is an empty turn
 }
 
 // read sets now; a clock never goes back.

@@ -29,13 +29,16 @@ func sendv(fd int, m *syscall.Msghdr) (int, syscall.Errno) {
 	return int(n), e
 }
 
-// poll waits for events; msec 0 does not block and does not tell the scheduler.
+// poll waits at most msec for events and keeps the processor meanwhile.
 func poll(epfd int, events []syscall.EpollEvent, msec int) (int, syscall.Errno) {
 	at := unsafe.Pointer(unsafe.SliceData(events))
-	if msec == 0 {
-		n, _, e := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(at), uintptr(len(events)), 0, 0, 0)
-		return int(n), e
-	}
+	n, _, e := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(at), uintptr(len(events)), uintptr(msec), 0, 0)
+	return int(n), e
+}
+
+// block is poll as an ordinary blocking system call: the runtime may use the processor meanwhile.
+func block(epfd int, events []syscall.EpollEvent, msec int) (int, syscall.Errno) {
+	at := unsafe.Pointer(unsafe.SliceData(events))
 	n, _, e := syscall.Syscall6(syscall.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(at), uintptr(len(events)), uintptr(msec), 0, 0)
 	return int(n), e
 }

@@ -17,7 +17,7 @@ const (
 // (Connection, Content-Length, Transfer-Encoding, Upgrade, TE, Keep-Alive,
 // Proxy-Connection), or when name or value could not be sent (so policy can
 // never inject a line). In a request Set on Host replaces the host; Add and
-// Remove of it are ignored.
+// Remove of it are ignored. Expect can only be removed.
 type Edit struct {
 	Kind        EditKind
 	Name, Value string
@@ -28,8 +28,14 @@ func (e *Edit) usable() bool {
 	if !ValidName(e.Name) || !ValidValue(e.Value) {
 		return false
 	}
-	k := recognise(e.Name)
-	return k != host && k != lookalike && !k.ofConnection()
+	switch k := recognise(e.Name); k {
+	case host, lookalike:
+		return false
+	case expect:
+		return e.Kind == Remove // who waits for 100 (Continue) is the client's to say
+	default:
+		return !k.ofConnection()
+	}
 }
 
 // edited: an edit sets or removes the field, so it does not go out as it came.

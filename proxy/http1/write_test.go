@@ -177,13 +177,17 @@ func modelFieldList(r *Request, o *RequestHead) []string {
 		}
 	}
 	for _, e := range o.Edits {
+		if strings.EqualFold(e.Name, "expect") {
+			if e.Kind == Remove && ValidValue(e.Value) {
+				list = without(list, e.Name)
+			}
+			continue
+		}
 		ours := AppendField(nil, e.Name, e.Value)
 		var probe Request
 		n, _ := probe.Parse(slices.Concat([]byte("GET / HTTP/1.1\r\nHost: a\r\n"), ours, []byte("\r\n")), &Limits{HeadBytes: 1 << 20})
 		if n == 0 || probe.Len() != 2 || strings.Trim(e.Value, " \t") != e.Value || len(fieldList(&probe.Head)) == 0 {
-			if !slices.Contains([]string{"expect", "upgrade"}, strings.ToLower(e.Name)) || !ValidValue(e.Value) {
-				continue
-			}
+			continue
 		}
 		if e.Kind != Add {
 			list = without(list, e.Name)

@@ -126,7 +126,7 @@ func mismatch(err error) (field, words string, ok bool) {
 	if m == nil {
 		return "", "", false
 	}
-	return m[2], fmt.Sprintf("a %s where a %s is wanted", m[1], m[3]), true
+	return m[2], fmt.Sprintf("%s where %s is wanted", m[1], m[3]), true
 }
 
 func reason(err error) string {

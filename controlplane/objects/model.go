@@ -1,6 +1,7 @@
 package objects
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -21,7 +22,7 @@ func (s *Set) Model() (*model.Model, []model.Problem) {
 			j.services[service.Name] = service
 		}
 	}
-	j.checkOrigins(out.Services)
+	j.checkOrigins()
 	j.endpoints()
 	j.routes(out.Services)
 	out.Workloads = j.workloads()
@@ -81,15 +82,23 @@ func (j *join) service(v Placed[corev1.Service]) *model.Service {
 	return out
 }
 
-// checkOrigins takes an address from every Service but the first that has it: an
-// origin means one service only.
-func (j *join) checkOrigins(services []*model.Service) {
+// checkOrigins takes an address from every Service but the first that has it, in
+// the order of the files: an origin means one service only.
+func (j *join) checkOrigins() {
+	inOrder := slices.Clone(j.set.Services)
+	slices.SortStableFunc(inOrder, func(a, b Placed[corev1.Service]) int {
+		return cmp.Or(cmp.Compare(a.Ref.File, b.Ref.File), cmp.Compare(a.Ref.Document, b.Ref.Document))
+	})
 	owner := map[netip.Addr]model.Name{}
-	for i, s := range services {
+	for _, v := range inOrder {
+		s := j.services[v.Ref.Name]
+		if s == nil {
+			continue // ExternalName
+		}
 		kept := make([]netip.Addr, 0, len(s.Addresses))
 		for _, a := range s.Addresses {
 			if first, taken := owner[a]; taken {
-				j.problem(j.refOf(s.Name, i), "spec.clusterIPs", "%s belongs to Service %s", a, first)
+				j.problem(v.Ref, "spec.clusterIPs", "%s belongs to Service %s", a, first)
 				continue
 			}
 			owner[a] = s.Name
@@ -97,17 +106,6 @@ func (j *join) checkOrigins(services []*model.Service) {
 		}
 		s.Addresses = kept
 	}
-}
-
-// refOf finds where a Service stands; from is where to begin, as the two lists
-// are in the same order.
-func (j *join) refOf(name model.Name, from int) model.Ref {
-	for _, v := range j.set.Services[from:] {
-		if v.Ref.Name == name {
-			return v.Ref
-		}
-	}
-	return model.Ref{Kind: "Service", Name: name}
 }
 
 func (j *join) routes(services []*model.Service) {

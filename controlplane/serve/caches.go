@@ -27,23 +27,28 @@ func newCaches() *caches {
 	return out
 }
 
-// workloads is the cache of a node's workloads, made when it is first asked for.
-func (c *caches) workloads(node string) *cache.LinearCache {
+// workloads calls f with the cache of a node's workloads, made when it is first
+// asked for. The lock is held, so that forget cannot drop it meanwhile; nothing in
+// a cache waits.
+func (c *caches) workloads(node string, f func(*cache.LinearCache)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	out := c.byNode[node]
-	if out == nil {
-		out = cache.NewLinearCache(workloadType)
-		c.byNode[node] = out
+	own := c.byNode[node]
+	if own == nil {
+		own = cache.NewLinearCache(workloadType)
+		c.byNode[node] = own
 	}
-	return out
+	f(own)
 }
 
 // CreateDeltaWatch implements cache.ConfigWatcher. A type that we do not have is
 // never answered, rather than the stream closed: an Envoy may ask for secrets too.
-func (c *caches) CreateDeltaWatch(r *cache.DeltaRequest, sub cache.Subscription, out chan cache.DeltaResponse) (func(), error) {
+func (c *caches) CreateDeltaWatch(r *cache.DeltaRequest, sub cache.Subscription, out chan cache.DeltaResponse) (cancel func(), err error) {
 	if r.GetTypeUrl() == workloadType {
-		return c.workloads(r.GetNode().GetId()).CreateDeltaWatch(r, sub, out)
+		c.workloads(r.GetNode().GetId(), func(own *cache.LinearCache) {
+			cancel, err = own.CreateDeltaWatch(r, sub, out)
+		})
+		return cancel, err
 	}
 	if of := c.byType[r.GetTypeUrl()]; of != nil {
 		return of.CreateDeltaWatch(r, sub, out)

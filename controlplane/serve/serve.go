@@ -80,8 +80,10 @@ func (s *Server) Update(next *translate.Resources) Changes {
 		c.Changed += set(s.caches.byType[step.typeURL], step.last, step.next)
 	}
 	for node := range union(last.Workloads, next.Workloads) {
-		c.Changed += set(s.caches.workloads(node), last.Workloads[node], next.Workloads[node])
-		c.Removed += remove(s.caches.workloads(node), last.Workloads[node], next.Workloads[node])
+		s.caches.workloads(node, func(own *cache.LinearCache) {
+			c.Changed += set(own, last.Workloads[node], next.Workloads[node])
+			c.Removed += remove(own, last.Workloads[node], next.Workloads[node])
+		})
 	}
 	for i := len(steps) - 1; i >= 0; i-- {
 		step := steps[i]

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -19,9 +20,10 @@ type door struct {
 	listeners    []int
 }
 
-// openDoor makes it. The route comes first: an address without a way would
-// leave by the pod's default route.
-func openDoor(netns int, ipv6 bool) (d door, err error) {
+// openDoor makes it. addrs are the pod's own IPv6 addresses; without any, only
+// IPv4 gets a listener. Routes come first: an address without a way would leave
+// by the pod's default route.
+func openDoor(netns int, addrs []netip.Addr) (d door, err error) {
 	err = inNetns(netns, func() error {
 		links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 		if err != nil {
@@ -32,14 +34,16 @@ func openDoor(netns int, ipv6 bool) (d door, err error) {
 		if err != nil {
 			return err
 		}
-		if err := d.listen(unix.AF_INET); err != nil || !ipv6 {
+		if err := d.listen(unix.AF_INET); err != nil || len(addrs) == 0 {
 			return err
 		}
-		if err := links.RouteReplace(route(lo)); err != nil {
-			return fmt.Errorf("route origins: %w", err)
+		for _, r := range routes(lo, addrs) {
+			if err := links.RouteReplace(&r); err != nil {
+				return errors.Join(fmt.Errorf("route %s: %w", r.Dst, err), removeRoutes(links))
+			}
 		}
 		if err := d.listen(unix.AF_INET6); err != nil {
-			return errors.Join(err, links.RouteDel(route(lo)))
+			return errors.Join(err, removeRoutes(links))
 		}
 		return nil
 	})
@@ -63,17 +67,47 @@ func loopback(links *netlink.Handle) (int, error) {
 	return lo.Attrs().Index, nil
 }
 
-func route(lo int) *netlink.Route {
-	return &netlink.Route{
-		LinkIndex: lo,
-		Dst:       planRoute(),
-		Table:     unix.RT_TABLE_LOCAL,
-		Type:      unix.RTN_LOCAL,
-		Scope:     unix.RT_SCOPE_HOST,
+// routeProtocol marks our routes in a pod (rtnetlink(7): values that nobody
+// else registered), so that all of them can be found again and removed.
+const routeProtocol = 203
+
+// routes sends the origins' network to lo, and answers from lo to the pod's
+// own addresses: a listener that is bound to lo answers by routes of lo only,
+// and IPv6, unlike IPv4, takes nothing there to be on link.
+func routes(lo int, addrs []netip.Addr) []netlink.Route {
+	dsts := []*net.IPNet{planRoute()}
+	for _, a := range addrs {
+		dsts = append(dsts, &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(128, 128)})
 	}
+	var all []netlink.Route
+	for _, dst := range dsts {
+		all = append(all, netlink.Route{
+			LinkIndex: lo,
+			Dst:       dst,
+			Table:     unix.RT_TABLE_LOCAL,
+			Type:      unix.RTN_LOCAL,
+			Protocol:  routeProtocol,
+			Priority:  2048, // behind the kernel's own routes to the same addresses
+		})
+	}
+	return all
 }
 
-// unroute removes the IPv6 route from the pod, if it is there.
+func removeRoutes(links *netlink.Handle) error {
+	ours := &netlink.Route{Protocol: routeProtocol, Table: unix.RT_TABLE_LOCAL}
+	found, err := links.RouteListFiltered(netlink.FAMILY_V6, ours, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
+	if err != nil {
+		return fmt.Errorf("list routes: %w", err)
+	}
+	for _, r := range found {
+		if err := links.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("remove route %s: %w", r.Dst, err)
+		}
+	}
+	return nil
+}
+
+// unroute removes our routes from the pod.
 func unroute(netns int) error {
 	return inNetns(netns, func() error {
 		links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
@@ -81,14 +115,7 @@ func unroute(netns int) error {
 			return fmt.Errorf("open netlink: %w", err)
 		}
 		defer links.Close()
-		lo, err := links.LinkByName("lo")
-		if err != nil {
-			return fmt.Errorf("find lo: %w", err)
-		}
-		if err := links.RouteDel(route(lo.Attrs().Index)); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("remove route of origins: %w", err)
-		}
-		return nil
+		return removeRoutes(links)
 	})
 }
 

@@ -38,7 +38,7 @@ type pod struct {
 	workload Workload
 	cookie   uint64
 	value    bpf.Workload
-	routed   bool // the pod has our IPv6 route
+	routed   bool // the pod has our IPv6 routes
 
 	mu    sync.RWMutex // netns is closed under it, used with it held for reading
 	netns int
@@ -70,8 +70,7 @@ func (c *Capture) Enrol(w Workload) (made Pod, err error) {
 			return Pod{}, fmt.Errorf("enrol %s: workload %d is the same namespace", w.NetnsPath, other.workload.ID)
 		}
 	}
-	p.setAddresses()
-	door, err := openDoor(p.netns, p.value.Addr6 != [4]uint32{})
+	door, err := openDoor(p.netns, p.setAddresses())
 	if err != nil {
 		return Pod{}, fmt.Errorf("enrol %s: %w", w.NetnsPath, err)
 	}
@@ -83,18 +82,24 @@ func (c *Capture) Enrol(w Workload) (made Pod, err error) {
 	return Pod{Cookie: p.cookie, Listeners: door.listeners}, nil
 }
 
-func (p *pod) setAddresses() {
+// setAddresses chooses what getsockname shows; global6 is all that IPv6 may come from.
+func (p *pod) setAddresses() (global6 []netip.Addr) {
 	for _, a := range p.workload.Addresses {
 		a = a.Unmap()
-		switch {
-		case a.IsLoopback() || a.IsLinkLocalUnicast():
-		case a.Is4() && p.value.Addr4 == 0:
-			b := a.As4()
-			p.value.Addr4 = binary.NativeEndian.Uint32(b[:])
-		case a.Is6() && p.value.Addr6 == [4]uint32{}:
+		if a.IsLoopback() || a.IsLinkLocalUnicast() {
+			continue
+		}
+		if a.Is4() {
+			if b := a.As4(); p.value.Addr4 == 0 {
+				p.value.Addr4 = binary.NativeEndian.Uint32(b[:])
+			}
+			continue
+		}
+		if global6 = append(global6, a); len(global6) == 1 {
 			p.value.Addr6 = bpf.Words(a)
 		}
 	}
+	return global6
 }
 
 // Admit lets the hook capture the workload's connections. One map update: a

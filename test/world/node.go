@@ -49,7 +49,7 @@ func (w *World) Binary() (string, error) {
 // Flags are the arguments of `culvert node` that name this world's places.
 func (w *World) Flags() []string {
 	return []string{
-		"--policy", w.Policy, "--node-name", w.config.NodeName, "--state", w.State,
+		"--policy", w.Policy, "--node-name", w.config.NodeName, "--state-dir", w.State,
 		"--bpffs", w.BPFFS, "--cgroup-root", w.Cgroup,
 		"--admin", adminAddr, "--metrics", metricsAddr,
 	}

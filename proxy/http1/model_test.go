@@ -100,7 +100,7 @@ func (m *modelMessage) modelFields(lines []string) bool {
 			if !modelUpgrade.MatchString(value) {
 				return false
 			}
-		case "content_length", "transfer_encoding", "content_-length":
+		case "content_length", "transfer_encoding":
 			return false
 		}
 	}

@@ -77,6 +77,8 @@ const (
 	HeadTooLarge
 	// NotImplemented: a transfer coding or method that no proxy can forward.
 	NotImplemented
+	// ExpectationFailed: the request expects what nobody can do.
+	ExpectationFailed
 	// VersionNotSupported: not HTTP/1.0 or HTTP/1.1.
 	VersionNotSupported
 
@@ -165,6 +167,8 @@ func (r Reason) clientString() string {
 		return "head_too_large"
 	case NotImplemented:
 		return "not_implemented"
+	case ExpectationFailed:
+		return "expectation_failed"
 	case VersionNotSupported:
 		return "version_not_supported"
 	case DetectTimeout:
@@ -196,6 +200,8 @@ func (r Reason) Status() int {
 		return 413
 	case TargetTooLong:
 		return 414
+	case ExpectationFailed:
+		return 417
 	case HeadTooLarge:
 		return 431
 	case NoBackend, Panic:
@@ -207,7 +213,7 @@ func (r Reason) Status() int {
 	case ConnectFailed, UpstreamReset, UpstreamProtocol, StaleConnection, SocketFailed,
 		BodyNotReplayable, RetryBudget, RetryLimit:
 		return 502
-	case NoEndpoint, BreakerOpen, Unavailable, Draining, Overload, UnknownWorkload:
+	case NoEndpoint, BreakerOpen, Unavailable, UnknownOrigin, Draining, Overload, UnknownWorkload:
 		return 503
 	case ConnectTimeout, AttemptTimeout, RequestTimeout, UpstreamIdle:
 		return 504

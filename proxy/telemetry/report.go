@@ -49,6 +49,9 @@ type Report struct {
 	Reason Reason
 	// Attempts counts all tries, the first included.
 	Attempts int
+	// Refusal says why the last failed attempt was not followed by another,
+	// where the policy would have it; for the access line.
+	Refusal Reason
 	// BytesIn and BytesOut are from and to the client, heads included.
 	BytesIn, BytesOut int64
 }

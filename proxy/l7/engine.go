@@ -1,0 +1,121 @@
+package l7
+
+import (
+	"math/rand/v2"
+	"sync/atomic"
+
+	"github.com/culvert-mesh/culvert/proxy/l4"
+	"github.com/culvert-mesh/culvert/proxy/reactor"
+	"github.com/culvert-mesh/culvert/proxy/table"
+	"github.com/culvert-mesh/culvert/proxy/telemetry"
+	"github.com/culvert-mesh/culvert/proxy/upstream"
+)
+
+// Tables is one version of everything that a request is decided by. A request
+// pins one and sees nothing of a newer one.
+type Tables struct {
+	Snapshot *table.Snapshot
+	View     *upstream.View
+}
+
+// Config is what an Engine needs; all fields are required but Limits.
+type Config struct {
+	Loop     *reactor.Loop
+	Tables   *atomic.Pointer[Tables]
+	Pools    *upstream.Pools
+	Recorder *telemetry.Recorder
+	Limits   Limits
+}
+
+// Buffers come in three sizes: small for heads, which nearly all fit; medium
+// for the first read of a response and of a body; large for bodies that fill a
+// medium one and for the largest heads.
+const (
+	smallBuffer  = 4 << 10
+	mediumBuffer = 16 << 10
+	largeBuffer  = 64 << 10
+)
+
+// What an Engine keeps when it is quiet: 1 MiB a class, and as many exchanges as
+// a busy loop has live.
+const (
+	buffersKept   = 1 << 20
+	exchangesKept = 256
+)
+
+// Engine is what all HTTP connections of one loop share: free exchanges, free
+// buffers and the way to the tables. It belongs to its loop.
+type Engine struct {
+	// set at construction
+	loop     *reactor.Loop
+	tables   *atomic.Pointer[Tables]
+	pools    *upstream.Pools
+	recorder *telemetry.Recorder
+	limits   Limits
+	random   *rand.Rand
+
+	// owned by the loop
+	exchanges            []*exchange
+	small, medium, large [][]byte
+	pipes                l4.Buffers
+}
+
+// NewEngine returns the engine of one loop.
+func NewEngine(c Config) *Engine {
+	return &Engine{
+		loop: c.Loop, tables: c.Tables, pools: c.Pools, recorder: c.Recorder,
+		limits: c.Limits.withDefaults(),
+		random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
+	}
+}
+
+// take returns an exchange for s; give takes it back.
+func (e *Engine) take(s *Session) *exchange {
+	var x *exchange
+	if n := len(e.exchanges); n > 0 {
+		x = e.exchanges[n-1]
+		e.exchanges = e.exchanges[:n-1]
+	} else {
+		x = newExchange(e)
+	}
+	x.session, x.client = s, s.conn
+	return x
+}
+
+func (e *Engine) give(x *exchange) {
+	x.session, x.client = nil, nil
+	if len(e.exchanges) < exchangesKept {
+		e.exchanges = append(e.exchanges, x)
+	}
+}
+
+// buffer returns an empty buffer with room for at least size bytes, of the
+// smallest class that has it. Last in, first out: the one that is in the cache.
+func (e *Engine) buffer(size int) []byte {
+	class, room := e.class(size)
+	if n := len(*class); n > 0 {
+		b := (*class)[n-1]
+		*class = (*class)[:n-1]
+		return b
+	}
+	return make([]byte, 0, room)
+}
+
+// free gives a buffer back; nil is nothing. One that has grown beyond its class
+// is left to the garbage collector.
+func (e *Engine) free(b []byte) {
+	class, room := e.class(cap(b))
+	if cap(b) == room && len(*class) < buffersKept/room {
+		*class = append(*class, b[:0])
+	}
+}
+
+func (e *Engine) class(size int) (class *[][]byte, room int) {
+	switch {
+	case size <= smallBuffer:
+		return &e.small, smallBuffer
+	case size <= mediumBuffer:
+		return &e.medium, mediumBuffer
+	}
+	return &e.large, max(size, largeBuffer)
+}

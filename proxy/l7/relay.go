@@ -1,0 +1,233 @@
+package l7
+
+import (
+	"io"
+	"os"
+
+	"github.com/culvert-mesh/culvert/proxy/http1"
+	"github.com/culvert-mesh/culvert/proxy/l4"
+	"github.com/culvert-mesh/culvert/proxy/telemetry"
+	"github.com/culvert-mesh/culvert/proxy/upstream"
+)
+
+// relay forwards the response whose head is in out. It always returns None:
+// from the first byte on there is no other attempt, so every fault ends here.
+func (x *exchange) relay() telemetry.Reason {
+	x.report.Status = x.response.Status()
+	x.attempt.Status = x.response.Status()
+	if x.response.Status() == 101 {
+		x.tunnel()
+		return telemetry.None
+	}
+	if !x.body.Done() || x.upload.running || x.session.draining {
+		// The response overtakes the request (RFC 9112 9.6), or is the last one.
+		x.persist = false
+	}
+	framing := x.response.FramingFor(x.request.Minor)
+	if framing.Kind == http1.UntilClose {
+		x.persist = false
+	}
+	x.reply = http1.ResponseHead{
+		Framing: framing, ClientMinor: x.request.Minor, Close: !x.persist, Edits: x.edits.list,
+	}
+	x.replyBody.Start(x.response.Framing())
+	if x.relayFirst() {
+		for !x.replyBody.Done() && x.relayMore() {
+		}
+	}
+	if x.replyBody.Done() && x.connReason == telemetry.None {
+		x.relayed()
+	}
+	return telemetry.None
+}
+
+// relayed settles a response that was forwarded whole.
+func (x *exchange) relayed() {
+	x.keep = x.finished()
+	x.outcome, x.attempt.Outcome = upstream.OK, telemetry.OutcomeOK
+	if x.response.Status() >= 500 {
+		x.outcome, x.attempt.Outcome = upstream.Failure5xx, telemetry.OutcomeStatus
+	}
+}
+
+// finished says that the upstream connection is between two messages: the
+// request was sent whole, the response read whole, and nothing came behind it.
+func (x *exchange) finished() bool {
+	if !x.response.KeepAlive || !x.body.Done() || x.upload.running || x.upload.broken || x.writeErr != nil {
+		return false
+	}
+	if !x.committed { // refused: the body was not looked at
+		x.replyBody.Start(x.response.Framing())
+		_, n, err := x.replyBody.Next(x.out[x.replySize:])
+		return err == nil && x.replyBody.Done() && x.replySize+n == len(x.out)
+	}
+	return len(x.out) == 0
+}
+
+// relayFirst sends the head, and what came with it of the body.
+func (x *exchange) relayFirst() bool {
+	e := x.engine
+	data, n, err := x.replyBody.Next(x.out[x.replySize:])
+	surplus := len(x.out) - x.replySize - n
+	head := x.response.AppendHead(e.buffer(smallBuffer), &x.reply)
+	ok := x.pass(head, data)
+	e.free(head)
+	full := len(x.out) == cap(x.out)
+	x.out = x.out[:0]
+	return x.passed(ok, surplus, err) && x.nextBuffer(full)
+}
+
+// relayMore waits for more of the body, without a buffer, and sends it on.
+func (x *exchange) relayMore() bool {
+	e := x.engine
+	if e.limits.ResponseTimeout > 0 {
+		x.up.ReadBy(after(e.loop.Now(), e.limits.ResponseTimeout))
+	}
+	if err := x.up.Await(); err != nil {
+		return x.cut(err)
+	}
+	x.out = e.buffer(x.outSize)
+	n, err := x.up.Read(x.out[:cap(x.out)])
+	if err != nil && err != io.EOF {
+		return x.cut(err)
+	}
+	if err == io.EOF {
+		if err := x.replyBody.EOF(); err != nil {
+			return x.cut(err)
+		}
+	}
+	data, used, err := x.replyBody.Next(x.out[:n])
+	ok := len(data) == 0 && !x.replyBody.Done() || x.pass(nil, data)
+	return x.passed(ok, n-used, err) && x.nextBuffer(n == cap(x.out))
+}
+
+// pass writes a piece of the response to the client, framed.
+func (x *exchange) pass(head, data []byte) bool {
+	e := x.engine
+	x.client.WriteBy(after(e.loop.Now(), e.limits.WriteTimeout))
+	x.piece = piece{head: head, data: data, framing: x.reply.Framing.Kind,
+		last: x.replyBody.Done(), trailers: x.replyBody.Trailers()}
+	x.committed = true
+	var sent int64
+	var err error
+	if len(data) <= copyLimit && head != nil {
+		var n int
+		n, err = x.client.Write(x.framer.append(head, &x.piece))
+		sent = int64(n)
+	} else {
+		sent, err = x.client.Writev(x.framer.vector(&x.piece))
+	}
+	x.report.BytesOut += sent
+	return err == nil
+}
+
+// passed looks at how the last piece went; false: there will be no further one.
+func (x *exchange) passed(ok bool, surplus int, err error) bool {
+	switch {
+	case !ok:
+		x.lost(telemetry.ClientGone)
+		return false
+	case err != nil:
+		return x.cut(err)
+	case surplus > 0:
+		x.response.KeepAlive = false // bytes that nobody asked for: RFC 9112 6.3
+	}
+	return true
+}
+
+// nextBuffer lets go of the buffer until there are bytes again, and asks for a
+// large one when the last was full.
+func (x *exchange) nextBuffer(full bool) bool {
+	x.engine.free(x.out)
+	x.out = nil
+	x.outSize = mediumBuffer
+	if left := x.replyBody.Remaining(); full || left > mediumBuffer {
+		x.outSize = largeBuffer
+	}
+	return true
+}
+
+// cut ends a response of which a part was sent: the endpoint failed, or the
+// request was interrupted. The client learns it from the connection's end; a
+// body that ends with the connection needs a reset for that.
+func (x *exchange) cut(err error) bool {
+	reason := telemetry.UpstreamReset
+	if _, protocol := err.(*http1.Error); protocol {
+		reason = telemetry.UpstreamProtocol
+	} else if err == os.ErrDeadlineExceeded {
+		reason = telemetry.UpstreamIdle
+	}
+	x.outcome, x.attempt.Outcome = upstream.Reset, telemetry.OutcomeReset
+	x.lost(reason)
+	if x.reply.Framing.Kind == http1.UntilClose {
+		x.client.Abort()
+	}
+	return false
+}
+
+// lost ends the connection in the middle of a response. An interrupt is what
+// really happened.
+func (x *exchange) lost(reason telemetry.Reason) {
+	if x.cause != telemetry.None {
+		reason = x.cause
+	}
+	switch reason {
+	case telemetry.ClientGone, telemetry.ClientTimeout:
+		x.outcome, x.attempt.Outcome = upstream.Cancelled, telemetry.OutcomeCancelled
+	case telemetry.RequestTimeout, telemetry.UpstreamIdle:
+		x.outcome, x.attempt.Outcome = upstream.Timeout, telemetry.OutcomeTimeout
+	}
+	x.report.Reason, x.connReason = reason, reason
+	x.persist, x.linger = false, false
+}
+
+// inform passes an informational response on (RFC 9110 15.2), to clients that
+// know them.
+func (x *exchange) inform() telemetry.Reason {
+	if x.request.Minor == 0 {
+		return telemetry.None
+	}
+	e := x.engine
+	x.reply = http1.ResponseHead{ClientMinor: x.request.Minor}
+	head := x.response.AppendHead(e.buffer(smallBuffer), &x.reply)
+	x.client.WriteBy(after(e.loop.Now(), e.limits.WriteTimeout))
+	x.committed = true
+	n, err := x.client.Write(head)
+	x.report.BytesOut += int64(n)
+	e.free(head)
+	if err != nil {
+		x.lost(telemetry.ClientGone)
+		x.interrupt(telemetry.ClientGone)
+	}
+	return x.cause
+}
+
+// tunnel forwards a 101 and then bytes both ways until both sides are done
+// (RFC 9110 7.8). The lease is held as long.
+func (x *exchange) tunnel() {
+	e := x.engine
+	x.deadline.Stop()
+	x.persist = false
+	x.reply = http1.ResponseHead{ClientMinor: x.request.Minor, Edits: x.edits.list}
+	x.replyBody.Start(x.response.Framing())
+	head := x.response.AppendHead(e.buffer(smallBuffer), &x.reply)
+	ok := x.pass(head, nil)
+	e.free(head)
+	if !ok {
+		x.lost(telemetry.ClientGone)
+		return
+	}
+	x.lease.Learn(upstream.OK)
+	result := l4.Pipe(l4.Config{
+		Client: x.client, Upstream: x.up, Buffers: &e.pipes, Meter: x.session.report.Flow(),
+		FromClient: x.in[x.headSize:], FromUpstream: x.out[x.replySize:],
+	})
+	x.headSize = len(x.in)
+	x.session.report.BytesIn += int64(result.In)
+	x.session.report.BytesOut += int64(result.Out)
+	x.outcome, x.attempt.Outcome = upstream.OK, telemetry.OutcomeOK
+	if result.Reason == telemetry.UpstreamReset {
+		x.outcome, x.attempt.Outcome = upstream.Reset, telemetry.OutcomeReset
+	}
+	x.report.Reason, x.connReason = result.Reason, result.Reason
+}

@@ -1,0 +1,184 @@
+package proxy
+
+import (
+	"syscall"
+	"time"
+
+	"github.com/culvert-mesh/culvert/proxy/detect"
+	"github.com/culvert-mesh/culvert/proxy/reactor"
+	"github.com/culvert-mesh/culvert/proxy/table"
+	"github.com/culvert-mesh/culvert/proxy/telemetry"
+	"github.com/culvert-mesh/culvert/proxy/upstream"
+)
+
+// Where a port declares nothing, the first bytes decide; but in some protocols
+// the server speaks first, and a proxy that waits for the client would wait for
+// ever. So detection dials while it waits, and both sides may end the wait.
+const (
+	// detectGrace is how long the client may be silent before the dial: nearly
+	// all clients that speak first do so at once, and then no dial is wasted.
+	detectGrace = time.Millisecond
+	// detectSilence is how long both sides may be silent; then it is TCP.
+	detectSilence = 50 * time.Millisecond
+	// detectStall is how long a client may stop within bytes that fit more than
+	// one protocol; then it is TCP.
+	detectStall = time.Second
+)
+
+// speculation is a connection to an endpoint that was made before it was known
+// whether it is needed. nil: none.
+type speculation struct {
+	c      *connection
+	wake   *reactor.Signal
+	lease  upstream.Lease
+	up     *reactor.Conn
+	ended  bool // the dial: up is there, or there will be none
+	wanted bool // false: whoever dials gives it up
+	spoke  bool // the server did
+}
+
+// detect finds out what the connection speaks. early is what was read for that.
+// It returns TCP for everything that is not to be read as HTTP.
+func (c *connection) detect(service *table.Service) (p detect.Protocol, early []byte, dialled *speculation) {
+	switch {
+	case service.Protocol == table.HTTP1:
+		return detect.HTTP1, nil, nil
+	case service.Protocol != table.Detect:
+		return detect.TCP, nil, nil
+	}
+	loop := c.worker.loop
+	var wake reactor.Signal
+	grace, silence := loop.Now()+int64(detectGrace), loop.Now()+int64(detectSilence)
+	until := grace
+	if service.Rules != nil {
+		// A route is attached, so it is HTTP's port: only the client can speak first.
+		until = loop.Now() + int64(detectStall)*30
+	}
+	watch := &watcher{wake: &wake}
+	buf := make([]byte, 0, detect.Enough)
+	for {
+		n, err := c.client.TryRead(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if n > 0 {
+			if p = detect.Verdict(buf); p != detect.NeedMore {
+				return onlyHTTP1(p), buf, dialled
+			}
+			until = loop.Now() + int64(detectStall)
+			continue
+		}
+		if err != nil && err != syscall.EAGAIN {
+			return detect.TCP, buf, dialled // whoever forwards passes the end on
+		}
+		if dialled != nil && dialled.spoke {
+			return detect.TCP, buf, dialled
+		}
+		c.client.Park(watch)
+		woken := wake.WaitUntil(loop, until)
+		c.client.Unpark()
+		switch {
+		case woken || loop.Now() < until:
+		case dialled == nil && until == grace && len(buf) == 0:
+			dialled, until = c.speculate(service, &wake), silence
+		default:
+			c.late = telemetry.DetectTimeout
+			return detect.TCP, buf, dialled
+		}
+	}
+}
+
+func onlyHTTP1(p detect.Protocol) detect.Protocol {
+	if p != detect.HTTP1 {
+		return detect.TCP
+	}
+	return p
+}
+
+// watcher wakes whoever waits when a parked connection has something to say.
+type watcher struct{ wake *reactor.Signal }
+
+// Ready is reactor.Handler's.
+func (w *watcher) Ready(*reactor.Conn) { w.wake.Set() }
+
+// speculate begins to dial the service's backend, if it has one.
+func (c *connection) speculate(service *table.Service, wake *reactor.Signal) *speculation {
+	if service.Backend == nil {
+		return nil
+	}
+	backend := c.worker.server.tables.Load().View.Backend(service.Backend)
+	lease, reason := backend.Acquire(c.worker.pools, nil)
+	if reason != telemetry.None {
+		return nil // whoever needs the endpoint says why there is none
+	}
+	s := &speculation{c: c, wake: wake, lease: lease, wanted: true}
+	c.worker.loop.Go(s)
+	return s
+}
+
+// Run is reactor.Task's: the dial.
+func (s *speculation) Run() {
+	up, _, err := s.lease.Conn(s.c.workload.ID, true)
+	s.ended = true
+	if err != nil {
+		outcome, _ := upstream.ConnectFault(err)
+		s.lease.Done(outcome)
+		s.wake.Set()
+		return
+	}
+	s.up = up
+	if !s.wanted {
+		s.release()
+		return
+	}
+	up.Park(s)
+	s.wake.Set()
+}
+
+// Ready is reactor.Handler's: the server spoke first, or closed.
+func (s *speculation) Ready(*reactor.Conn) {
+	s.spoke = true
+	s.wake.Set()
+}
+
+// release gives an unused connection to the pool.
+func (s *speculation) release() {
+	s.lease.Keep(s.up)
+	s.lease.Done(upstream.OK)
+}
+
+// give gives up the connection: it is HTTP, which takes its own from the pool.
+func (s *speculation) give() {
+	if s == nil {
+		return
+	}
+	s.wanted = false
+	if s.up == nil {
+		return
+	}
+	if s.spoke || !s.up.Unpark() {
+		s.lease.Drop(s.up)
+		s.lease.Done(upstream.Cancelled)
+		return
+	}
+	s.release()
+}
+
+// take hands the connection to c, waiting for the dial where it is under way.
+func (s *speculation) take(c *connection) bool {
+	if s == nil {
+		return false
+	}
+	for !s.ended {
+		if !s.wake.Wait(c.worker.loop) && !s.ended {
+			s.wanted = false // the loop is ending
+			return false
+		}
+	}
+	if s.up == nil {
+		return false
+	}
+	s.up.Unpark()
+	c.lease, c.up = s.lease, s.up
+	c.report.Endpoint = c.lease.Endpoint().Addr()
+	c.lease.Learn(upstream.OK)
+	return true
+}

@@ -1,38 +1,287 @@
 package capture
 
 import (
+	"errors"
+	"fmt"
+	"net"
 	"net/netip"
+	"os"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
+// TestCapture: what programs do to connect, and what they see.
 func TestCapture(t *testing.T) {
 	w := newWorld(t)
 	c := w.open()
 	w.enrol(c, "a")
 	beating(t, c)
 	redirect(t, c, proxied(StanceClosed, vip4, vip6)...)
+	vip := map[bool]netip.AddrPort{false: netip.MustParseAddrPort(vip4), true: netip.MustParseAddrPort(vip6)}
 
 	for _, tt := range []struct {
-		name, network, to, origin, local string
+		name  string
+		ipv6  bool // the origin
+		local string
+		dial  func(to netip.AddrPort) (dialed, error)
 	}{
-		{"IPv4", "tcp4", vip4, vip4, client4},
-		{"IPv6", "tcp6", vip6, vip6, client6},
+		{"IPv4", false, client4, func(to netip.AddrPort) (dialed, error) { return w.dial("tcp4", to.String()) }},
+		{"IPv6", true, client6, func(to netip.AddrPort) (dialed, error) { return w.dial("tcp6", to.String()) }},
+		{"IPv4 from a bound address", false, client4, w.dialFrom(client4)},
+		{"IPv6 from a bound address", true, client6, w.dialFrom(client6)},
+		{"IPv4 from any address", false, client4, w.dialFrom("0.0.0.0")},
+		{"IPv4, blocking", false, client4, w.dialRaw(unix.AF_INET, 0)},
+		{"IPv4, non-blocking", false, client4, w.dialRaw(unix.AF_INET, unix.SOCK_NONBLOCK)},
+		{"IPv6, non-blocking", true, client6, w.dialRaw(unix.AF_INET6, unix.SOCK_NONBLOCK)},
+		{"IPv4-mapped", false, client4, w.dialRaw(unix.AF_INET6, 0)},
+		{"IPv4-mapped, non-blocking", false, client4, w.dialRaw(unix.AF_INET6, unix.SOCK_NONBLOCK)},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			d, err := w.dial(tt.network, tt.to)
+			before := counter(t, c, "to_proxy")
+			d, err := tt.dial(vip[tt.ipv6])
 			must(t, err)
-			if want := "proxy a for " + tt.origin; d.greeting != want {
+			if want := "proxy a for " + vip[tt.ipv6].String(); d.greeting != want {
 				t.Errorf("reached %q, want %q", d.greeting, want)
 			}
-			if d.remote != netip.MustParseAddrPort(tt.origin) {
-				t.Errorf("getpeername says %s, want %s", d.remote, tt.origin)
+			if d.remote != vip[tt.ipv6] {
+				t.Errorf("getpeername says %s, want %s", d.remote, vip[tt.ipv6])
 			}
 			if d.local.Addr() != netip.MustParseAddr(tt.local) {
 				t.Errorf("getsockname says %s, want %s", d.local, tt.local)
 			}
+			if n := counter(t, c, "to_proxy"); n != before+1 {
+				t.Errorf("counted %d redirects, want 1", n-before)
+			}
 		})
 	}
-	if n := counter(t, c, "to_proxy"); n != 2 {
-		t.Errorf("counted %d redirects, want 2", n)
+}
+
+func (w *world) dialFrom(local string) func(netip.AddrPort) (dialed, error) {
+	return func(to netip.AddrPort) (d dialed, err error) {
+		err = w.app(func() error {
+			dialer := net.Dialer{Timeout: 3 * time.Second, LocalAddr: &net.TCPAddr{IP: net.ParseIP(local)}}
+			c, err := dialer.Dial("tcp", to.String())
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			d, err = look(c)
+			return err
+		})
+		return d, err
+	}
+}
+
+// dialRaw makes the system calls itself; an IPv4 address on AF_INET6 is mapped.
+func (w *world) dialRaw(family, flags int) func(netip.AddrPort) (dialed, error) {
+	return func(to netip.AddrPort) (d dialed, err error) {
+		err = w.app(func() error {
+			fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|flags, 0)
+			if err != nil {
+				return err
+			}
+			err = unix.Connect(fd, sockaddr(family, to))
+			if flags&unix.SOCK_NONBLOCK != 0 && err == unix.EINPROGRESS {
+				_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}, 3000)
+			}
+			if err != nil {
+				unix.Close(fd)
+				return err
+			}
+			f := os.NewFile(uintptr(fd), "socket")
+			defer f.Close()
+			c, err := net.FileConn(f)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			d, err = look(c)
+			d.local = netip.AddrPortFrom(d.local.Addr().Unmap(), d.local.Port())
+			d.remote = netip.AddrPortFrom(d.remote.Addr().Unmap(), d.remote.Port())
+			return err
+		})
+		return d, err
+	}
+}
+
+func sockaddr(family int, a netip.AddrPort) unix.Sockaddr {
+	if family == unix.AF_INET {
+		return &unix.SockaddrInet4{Addr: a.Addr().As4(), Port: int(a.Port())}
+	}
+	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port())}
+}
+
+// TestUntouched: everything that is not an enrolled pod's TCP connection to an
+// origin goes where it went before.
+func TestUntouched(t *testing.T) {
+	w := newWorld(t)
+	c := w.open()
+	beating(t, c)
+	w.own("10.96.0.10/32", "fd00:96::10/128")
+	w.serve(vip4, "4")
+	w.serve(vip6, "6")
+	w.serve(server4+":81", "other port")
+	redirect(t, c, proxied(StanceClosed, vip4, vip6)...)
+
+	check := func(name, network, to, want, reason string) {
+		t.Helper()
+		before := counter(t, c, reason)
+		d, err := w.dial(network, to)
+		if err != nil || d.greeting != want || d.remote != netip.MustParseAddrPort(to) {
+			t.Errorf("%s: reached %q at %s (%v), want %q", name, d.greeting, d.remote, err, want)
+		}
+		if n := counter(t, c, reason) - before; n != 1 {
+			t.Errorf("%s: counted %s %d times, want 1", name, reason, n)
+		}
+	}
+	check("not enrolled, IPv4", "tcp4", vip4, "direct 4", "not_enrolled")
+	check("not enrolled, IPv6", "tcp6", vip6, "direct 6", "not_enrolled")
+	w.enrol(c, "a")
+	check("unknown origin", "tcp4", server4+":81", "direct other port", "unknown_origin")
+
+	redirect(t, c)
+	check("released", "tcp4", vip4, "direct 4", "unknown_origin")
+	redirect(t, c, proxied(StanceClosed, vip4, vip6)...)
+	check("redirected again", "tcp4", vip4, "proxy a for "+vip4, "to_proxy")
+
+	before := counter(t, c, "bound_device")
+	must(t, w.app(func() error {
+		dialer := net.Dialer{Timeout: 3 * time.Second}
+		dialer.Control = func(_, _ string, raw syscall.RawConn) (err error) {
+			return errors.Join(raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), "eth0") }), err)
+		}
+		conn, err := dialer.Dial("tcp", vip4)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if d, err := look(conn); d.greeting != "direct 4" {
+			return fmt.Errorf("bound to a device: reached %q, %v", d.greeting, err)
+		}
+		return nil
+	}))
+	if counter(t, c, "bound_device") != before+1 {
+		t.Error("a connect from a socket that is bound to a device was not counted")
+	}
+	must(t, c.Expel(7))
+	check("expelled", "tcp4", vip4, "direct 4", "not_enrolled")
+	must(t, c.Leave(7))
+	if err := c.Admit(7); !errors.Is(err, ErrNotEnrolled) {
+		t.Errorf("admit after leave: %v", err)
+	}
+}
+
+func TestUDPUntouched(t *testing.T) {
+	w := newWorld(t)
+	c := w.open()
+	w.enrol(c, "a")
+	beating(t, c)
+	w.own("10.96.0.10/32")
+	redirect(t, c, proxied(StanceClosed, vip4)...)
+	var server net.PacketConn
+	must(t, w.in(w.server, func() (err error) {
+		server, err = net.ListenPacket("udp4", vip4)
+		return err
+	}))
+	defer server.Close()
+	must(t, w.app(func() error {
+		conn, err := net.Dial("udp4", vip4)
+		if err != nil {
+			return err
+		}
+		defer conn.Close()
+		if conn.RemoteAddr().String() != vip4 {
+			return fmt.Errorf("connected to %s", conn.RemoteAddr())
+		}
+		_, err = conn.Write([]byte("hello"))
+		return err
+	}))
+	server.SetReadDeadline(time.Now().Add(3 * time.Second))
+	buf := make([]byte, 16)
+	n, from, err := server.ReadFrom(buf)
+	if err != nil || string(buf[:n]) != "hello" || !strings.HasPrefix(from.String(), client4) {
+		t.Errorf("got %q from %v, %v", buf[:n], from, err)
+	}
+	if counter(t, c, "not_tcp") == 0 {
+		t.Error("not counted")
+	}
+}
+
+// TestReconnect: a socket that is used again shows the peer that it has now.
+func TestReconnect(t *testing.T) {
+	w := newWorld(t)
+	c := w.open()
+	w.enrol(c, "a")
+	beating(t, c)
+	redirect(t, c, proxied(StanceClosed, vip4)...)
+	direct := w.serve(server4+":0", "x")
+	must(t, w.app(func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if err := unix.Connect(fd, sockaddr(unix.AF_INET, netip.MustParseAddrPort(vip4))); err != nil {
+			return err
+		}
+		// connect(2): AF_UNSPEC dissolves the association.
+		unspec := unix.RawSockaddrAny{}
+		if err := connectUnspec(fd, &unspec); err != nil {
+			return fmt.Errorf("dissolve: %w", err)
+		}
+		if err := unix.Connect(fd, sockaddr(unix.AF_INET, direct)); err != nil {
+			return err
+		}
+		peer, err := unix.Getpeername(fd)
+		if err != nil {
+			return err
+		}
+		if a := peer.(*unix.SockaddrInet4); a.Addr != direct.Addr().As4() || a.Port != int(direct.Port()) {
+			return fmt.Errorf("getpeername says %v:%d", a.Addr, a.Port)
+		}
+		local, err := unix.Getsockname(fd)
+		if err != nil {
+			return err
+		}
+		if a := local.(*unix.SockaddrInet4); a.Addr != netip.MustParseAddr(client4).As4() {
+			return fmt.Errorf("getsockname says %v", a.Addr)
+		}
+		return nil
+	}))
+}
+
+// TestNotReachableFromOutside: the listeners are the pod's own business.
+func TestNotReachableFromOutside(t *testing.T) {
+	w := newWorld(t)
+	c := w.open()
+	w.enrol(c, "a")
+	beating(t, c)
+	redirect(t, c, proxied(StanceOpen, vip4, vip6)...)
+	p := (*c.pods.Load())[7]
+	for _, to := range []netip.AddrPort{
+		netip.AddrPortFrom(netip.MustParseAddr(client4), swap(p.value.Port4)),
+		netip.AddrPortFrom(netip.MustParseAddr(client6), swap(p.value.Port6)),
+	} {
+		err := w.in(w.server, func() error {
+			conn, err := net.DialTimeout("tcp", to.String(), 2*time.Second)
+			if err == nil {
+				conn.Close()
+			}
+			return err
+		})
+		if !refused(err) {
+			t.Errorf("dial %s from outside: %v, want refused", to, err)
+		}
+	}
+	// On the same wire, a neighbour may route the origins' network to the pod.
+	err := w.in(w.server, func() error {
+		return reachThroughGateway(netip.AddrPortFrom(netip.MustParseAddr("fd63:756c:7665:7274::1"), swap(p.value.Port6)))
+	})
+	if err == nil {
+		t.Error("a neighbour reached an origin's address in the pod")
 	}
 }

@@ -178,8 +178,10 @@ func (w *world) in(netns string, f func() error) error {
 }
 
 // app runs f on a thread in the client's namespace and in the test's cgroup, as a pod's program.
-func (w *world) app(f func() error) error {
-	return w.in(w.client, func() error {
+func (w *world) app(f func() error) error { return w.appIn(w.client, f) }
+
+func (w *world) appIn(netns string, f func() error) error {
+	return w.in(netns, func() error {
 		if err := os.WriteFile(filepath.Join(w.cgroup, "cgroup.threads"), fmt.Append(nil, unix.Gettid()), 0); err != nil {
 			return fmt.Errorf("join cgroup: %w", err)
 		}

@@ -39,7 +39,7 @@ func Faults(err error) []*FieldError {
 // faults collects what is wrong while a configuration is built.
 type faults struct{ list []error }
 
-// at names one field of one resource; with() makes a nested one. It is a value
+// at names one field of one resource; in makes a nested one. It is a value
 // so that checks can be plain functions that are handed their place.
 type at struct {
 	to       *faults

@@ -12,13 +12,8 @@ const (
 	isSpace              // OWS, RFC 9110 5.6.3
 )
 
-// classes and lowers are constants; Go has no word for it.
-var (
-	classes = classTable()
-	lowers  = lowerTable()
-)
-
-func classTable() (t [256]uint8) {
+// classes are the classes of each byte. Nobody writes it.
+var classes = func() (t [256]uint8) {
 	mark := func(class uint8, set string) {
 		for i := range len(set) {
 			t[set[i]] |= class
@@ -49,9 +44,10 @@ func classTable() (t [256]uint8) {
 		}
 	}
 	return t
-}
+}()
 
-func lowerTable() (t [256]uint8) {
+// lowers are the bytes with ASCII letters in lower case. Nobody writes it.
+var lowers = func() (t [256]uint8) {
 	for c := range t {
 		t[c] = uint8(c)
 		if 'A' <= c && c <= 'Z' {
@@ -59,7 +55,7 @@ func lowerTable() (t [256]uint8) {
 		}
 	}
 	return t
-}
+}()
 
 // foldEqual compares ASCII without regard to case.
 func foldEqual[A, B string | []byte](a A, b B) bool {

@@ -144,7 +144,7 @@ func checkResponse(t *testing.T, in []byte, method string) {
 	sameFields(t, &r.Head, m.fields)
 	out := r.AppendHead(nil, &ResponseHead{Framing: r.FramingFor(1), ClientMinor: 1})
 	var again Response
-	k, err := again.Parse(out, nil, []byte(method))
+	k, err := again.Parse(out, &Limits{HeadBytes: 1 << 20, Fields: 1 << 10}, []byte(method))
 	if err != nil || k != len(out) || again.Status() != r.Status() || again.framing.Kind != r.FramingFor(1).Kind {
 		t.Fatalf("written %q: %v", out, err)
 	}

@@ -13,7 +13,8 @@ const (
 	eventBatch   = 256
 	tickInterval = int64(40 * time.Millisecond) // the contract of Config.Tick is 50
 	keepMsec     = 1                            // how long a wait keeps the processor
-	wakeSlot     = -1                           // the eventfd's slot in epoll data
+	keepTime     = int64(keepMsec * time.Millisecond)
+	wakeSlot     = -1 // the eventfd's slot in epoll data
 )
 
 // Loop is one epoll loop: the owner of its conns, timers and coroutines. See the package comment
@@ -48,6 +49,8 @@ type Loop struct {
 	vectors  [maxVectors]syscall.Iovec
 	message  syscall.Msghdr
 	address  syscall.RawSockaddrAny
+	keep     bool // waits may keep the processor: there is one more than there are loops
+	hot      bool // the last wait was short
 	stopping bool
 
 	// owned by the turn; kept here so that a turn that panicked is gone on with, and no edge is lost
@@ -219,33 +222,37 @@ func (l *Loop) turn() {
 	l.counters.publish(l)
 }
 
-// wait collects events: without blocking while there is work, else until the next timer. The first
-// millisecond of a wait is spent in a raw system call. Measured: under load nearly every wait ends
-// there, and as a blocking call each of them would have the runtime's monitor take the processor
-// away and give it back (with 64 connections 5 % of the CPU time per request). The rest of the process has a processor of
-// its own, and stopping the world interrupts the call with a signal.
+// wait collects events: without blocking while there is work, else until the next timer.
 func (l *Loop) wait() {
 	l.read()
-	if len(l.ready)+len(l.due) > 0 || l.stopping {
-		n, _ := poll(l.epfd, l.events[:], 0)
-		l.read()
-		l.counters.lap(l.now)
-		l.event, l.eventsEnd = 0, max(n, 0)
-		return
-	}
+	n, began := 0, l.now
 	l.counters.lap(l.now)
-	msec := l.timeout()
-	first := msec
-	if first < 0 || first > keepMsec {
-		first = keepMsec
+	if len(l.ready)+len(l.due) > 0 || l.stopping {
+		n, _ = poll(l.epfd, l.events[:], 0)
+		l.read()
+	} else {
+		n = l.idle(l.timeout())
+		l.read()
+		l.hot = l.now-began < keepTime
+		l.counters.resume(l.now)
 	}
-	n, e := poll(l.epfd, l.events[:], first)
-	if n == 0 && e == 0 && first != msec {
-		n, _ = block(l.epfd, l.events[:], msec)
-	}
-	l.read()
-	l.counters.resume(l.now)
 	l.event, l.eventsEnd = 0, max(n, 0) // an interrupted call is an empty turn
+}
+
+// idle waits msec for events. After a short wait the next one is spent in a raw system call at
+// first. Measured: under load nearly every wait ends there, and as a blocking call each of them
+// would have the runtime's monitor take the processor away and give it back (with 64 connections
+// 5 % of the CPU time per request). The rest of the process has a processor of its own, and
+// stopping the world interrupts the call with a signal.
+func (l *Loop) idle(msec int) int {
+	if l.keep && l.hot {
+		n, e := poll(l.epfd, l.events[:], int(min(uint(msec), keepMsec)))
+		if n != 0 || e != 0 || uint(msec) <= keepMsec {
+			return n
+		}
+	}
+	n, _ := block(l.epfd, l.events[:], msec)
+	return n
 }
 
 // read sets now; a clock never goes back.

@@ -26,6 +26,7 @@ const usage = `usage: culvert-peer <what> [flags]
   idle      holds keep-alive connections
   sockets   helper of test/world: dials for a test
   guard     helper of test/world: sweeps when its owner is gone
+  sweep     removes what killed tests left
 `
 
 func main() {
@@ -54,6 +55,8 @@ func run(args []string) error {
 		return idle(ctx, args[1:])
 	case "sockets":
 		return world.ServeSockets()
+	case "sweep":
+		return world.Sweep()
 	case "guard":
 		return world.Guard(os.Stdin, args[len(args)-1])
 	}

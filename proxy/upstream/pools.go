@@ -108,8 +108,7 @@ func (p *Pools) park(q *pool, c *reactor.Conn) bool {
 	}
 	if p.count >= limits.PerLoop {
 		bump(&p.stats.evicted)
-		victim := p.oldest.newer
-		p.close(victim.pool, p.unlink(victim))
+		p.discard(p.oldest.newer)
 	}
 	i := p.free
 	if i == nil {
@@ -157,7 +156,7 @@ func (p *Pools) unlink(i *idleConn) *reactor.Conn {
 // or closed, it has been idle for too long, or the loop ends. In each case it
 // is of no more use.
 func (i *idleConn) Ready(c *reactor.Conn) {
-	p, q := i.pools, i.pool
+	p := i.pools
 	if i.conn != c {
 		return // it was taken and closed in the same turn
 	}
@@ -166,6 +165,12 @@ func (i *idleConn) Ready(c *reactor.Conn) {
 	} else {
 		bump(&p.stats.peerClosed)
 	}
+	p.discard(i)
+}
+
+// discard closes an idle connection.
+func (p *Pools) discard(i *idleConn) {
+	q := i.pool // unlink frees i
 	p.close(q, p.unlink(i))
 }
 
@@ -177,7 +182,7 @@ func (p *Pools) close(q *pool, c *reactor.Conn) {
 // closeAll closes a pool's idle connections and forgets the pool.
 func (p *Pools) closeAll(q *pool) {
 	for q.head != nil {
-		p.close(q, p.unlink(q.head))
+		p.discard(q.head)
 	}
 	q.gone = true
 	delete(p.byKey, q.key)

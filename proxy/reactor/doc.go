@@ -16,8 +16,7 @@
 // Write return what can be done at once, then syscall.EAGAIN.
 //
 // Threads. A loop waits in epoll_wait as an ordinary blocking system call, so the process wants
-// GOMAXPROCS to be one more than the number of loops; the caller sets it before Run. With less, or
-// with a clock of the test's own, waits are never spent holding a processor (see Loop.idle). Loops are not
+// GOMAXPROCS to be one more than the number of loops; the caller sets it. Loops are not
 // locked to threads (measured: a locked loop pays for a thread switch whenever the runtime hands
 // its processor on, and gains nothing).
 //

@@ -83,9 +83,7 @@ func (g *Group) Run(ctx context.Context) error {
 	if g.started.Swap(true) {
 		return errors.New("run a group of loops twice")
 	}
-	spare := runtime.GOMAXPROCS(0) > len(g.loops)
 	for _, l := range g.loops {
-		l.keep = spare && !l.fakeClock
 		g.running.Go(l.run)
 	}
 	stop := context.AfterFunc(ctx, func() {

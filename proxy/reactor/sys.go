@@ -29,17 +29,17 @@ func sendv(fd int, m *syscall.Msghdr) (int, syscall.Errno) {
 	return int(n), e
 }
 
-// poll waits at most msec for events and keeps the processor meanwhile.
-func poll(epfd int, events []syscall.EpollEvent, msec int) (int, syscall.Errno) {
-	at := unsafe.Pointer(unsafe.SliceData(events))
-	n, _, e := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(at), uintptr(len(events)), uintptr(msec), 0, 0)
+// poll collects events without waiting.
+func poll(epfd int, events []syscall.EpollEvent) (int, syscall.Errno) {
+	n, _, e := syscall.RawSyscall6(syscall.SYS_EPOLL_PWAIT, uintptr(epfd),
+		uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), 0, 0, 0)
 	return int(n), e
 }
 
-// block is poll as an ordinary blocking system call: the runtime may use the processor meanwhile.
+// block waits msec (-1: without end) for events; the runtime uses the processor meanwhile.
 func block(epfd int, events []syscall.EpollEvent, msec int) (int, syscall.Errno) {
-	at := unsafe.Pointer(unsafe.SliceData(events))
-	n, _, e := syscall.Syscall6(syscall.SYS_EPOLL_PWAIT, uintptr(epfd), uintptr(at), uintptr(len(events)), uintptr(msec), 0, 0)
+	n, _, e := syscall.Syscall6(syscall.SYS_EPOLL_PWAIT, uintptr(epfd),
+		uintptr(unsafe.Pointer(unsafe.SliceData(events))), uintptr(len(events)), uintptr(msec), 0, 0)
 	return int(n), e
 }
 

@@ -12,7 +12,9 @@ type contents struct {
 	name  string
 	stamp stamp
 	// entries are live, in the order of their documents.
-	entries  []entry
+	entries []entry
+	// live is the first entry of each object.
+	live     map[objects.Key]objects.Object
 	problems []model.Problem
 	// failure is why the file cannot be read; "": it can.
 	failure string
@@ -40,20 +42,18 @@ func (c *contents) fail(err error) bool {
 	return news
 }
 
-// find returns the live object with a key.
-func (c *contents) find(k objects.Key) (objects.Object, bool) {
-	for _, e := range c.entries {
-		if e.object.Key == k {
-			return e.object, true
-		}
+// add makes an object live.
+func (c *contents) add(document int, o objects.Object) {
+	c.entries = append(c.entries, entry{document, o})
+	if _, twice := c.live[o.Key]; !twice {
+		c.live[o.Key] = o
 	}
-	return objects.Object{}, false
 }
 
 // parse reads a file's bytes, and keeps of what was live before what the bytes may
 // hold, but cannot be understood.
 func parse(name string, data []byte, old *contents) *contents {
-	c := &contents{name: name, known: map[objects.Key]bool{}}
+	c := &contents{name: name, live: map[objects.Key]objects.Object{}, known: map[objects.Key]bool{}}
 	unclear := 0 // the last document that may be any object
 	for i, document := range objects.Documents(data) {
 		if document == nil {
@@ -63,12 +63,12 @@ func parse(name string, data []byte, old *contents) *contents {
 		for _, f := range faults {
 			c.problems = append(c.problems, c.ref(i+1, object.Key).Problem(f.Field, f.Reason))
 		}
-		last, live := old.find(object.Key)
+		last, live := old.live[object.Key]
 		switch {
 		case object.Value != nil:
-			c.entries = append(c.entries, entry{i + 1, object})
+			c.add(i+1, object)
 		case live:
-			c.entries = append(c.entries, entry{i + 1, last})
+			c.add(i+1, last)
 		case object.Key == objects.Key{}:
 			unclear = i + 1
 		case old.stamp == stamp{} || old.known[object.Key]:
@@ -79,8 +79,8 @@ func parse(name string, data []byte, old *contents) *contents {
 	}
 	if unclear > 0 {
 		for _, e := range old.entries {
-			if _, there := c.find(e.object.Key); !there {
-				c.entries = append(c.entries, entry{unclear, e.object})
+			if _, there := c.live[e.object.Key]; !there {
+				c.add(unclear, e.object)
 			}
 		}
 	}

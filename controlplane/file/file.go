@@ -38,14 +38,16 @@ const (
 	retryWriting = 3 * time.Millisecond
 	// holdOff is how long a file may stay open for writing before it is read.
 	holdOff = 2 * time.Second
-	// poll finds what no event tells: links to files elsewhere, network file
+	// pollEvery finds what no event tells: links to files elsewhere, network file
 	// systems, a directory that was replaced.
-	poll = 2 * time.Second
+	pollEvery = 2 * time.Second
 )
 
 // Source is one directory.
 type Source struct {
-	log *slog.Logger
+	// set at construction
+	log  *slog.Logger
+	poll time.Duration
 
 	// owned by Run
 	dir *directory
@@ -53,7 +55,7 @@ type Source struct {
 
 // New returns the source of a directory, which need not exist yet.
 func New(dir string, log *slog.Logger) *Source {
-	return &Source{log: log, dir: newDirectory(dir)}
+	return &Source{log: log, poll: pollEvery, dir: newDirectory(dir)}
 }
 
 // Read reads a directory once. The error says that the directory itself cannot be
@@ -115,12 +117,12 @@ func (s *Source) Run(ctx context.Context, apply func(*objects.Set, []model.Probl
 func (s *Source) look(now time.Time) (changed bool, wait time.Duration) {
 	changed, err := s.dir.scan(now)
 	if err != nil {
-		return s.dir.fail(err), poll
+		return s.dir.fail(err), s.poll
 	}
 	if s.dir.writing() {
 		return changed, retryWriting
 	}
-	return changed, poll
+	return changed, s.poll
 }
 
 // watch keeps a watcher on a path, whatever directory that is at the moment.

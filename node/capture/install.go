@@ -60,7 +60,7 @@ func (in *installation) load() error {
 		case strings.HasPrefix(e.Name(), layoutPrefix):
 			return fmt.Errorf("%s: %w", path, ErrLayout)
 		case strings.HasPrefix(e.Name(), asidePrefix):
-			if err := os.RemoveAll(path); err != nil {
+			if err := removePins(path); err != nil {
 				return fmt.Errorf("remove what a crash left: %w", err)
 			}
 		}
@@ -166,7 +166,8 @@ type attachment struct {
 
 func (a attachment) undo() error {
 	if a.before == nil {
-		return a.link.Close() // its pin goes with the directory aside
+		// Its pin goes with the directory aside, but the kernel takes its time over that.
+		return errors.Join(a.link.Detach(), a.link.Close())
 	}
 	return errors.Join(a.link.Update(a.before), a.link.Close())
 }
@@ -230,4 +231,22 @@ func (in *installation) replace(l link.Link, h bpf.Hook) (a attachment, here boo
 		return attachment{}, true, err
 	}
 	return attachment{hook: h.Name, link: l, before: before}, true, nil
+}
+
+// removePins detaches the links in a directory of pins, and removes it.
+func removePins(dir string) error {
+	pins, err := filepath.Glob(filepath.Join(dir, linkPrefix+"*"))
+	if err != nil {
+		return err
+	}
+	for _, pin := range pins {
+		l, err := link.LoadPinnedLink(pin, nil)
+		if err != nil {
+			return fmt.Errorf("load pinned link: %w", err)
+		}
+		if err := errors.Join(l.Detach(), l.Close()); err != nil {
+			return fmt.Errorf("detach %s: %w", pin, err)
+		}
+	}
+	return os.RemoveAll(dir)
 }

@@ -42,36 +42,27 @@ func Uninstall(cfg Config) error {
 }
 
 func uninstallDir(dir string) error {
-	pins, err := filepath.Glob(filepath.Join(dir, linkPrefix+"*"))
-	if err != nil {
-		return err
-	}
-	for _, pin := range pins {
-		if err := os.Remove(pin); err != nil {
-			return fmt.Errorf("remove link: %w", err)
-		}
-	}
-	return errors.Join(unrouteAll(filepath.Join(dir, "workloads")), os.RemoveAll(dir))
-}
-
-// unrouteAll removes our route from each pod in the pinned map that is alive.
-func unrouteAll(pin string) error {
-	m, err := ebpf.LoadPinnedMap(pin, nil)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // a crash before the first rename: no workloads yet
-	}
-	if err != nil {
+	workloads, err := ebpf.LoadPinnedMap(filepath.Join(dir, "workloads"), nil)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // else a crash before any workload
 		return fmt.Errorf("load pinned workloads: %w", err)
 	}
-	defer m.Close()
+	if err := removePins(dir); err != nil || workloads == nil {
+		return err
+	}
+	defer workloads.Close()
+	return unrouteAll(workloads)
+}
+
+// unrouteAll removes our routes from each enrolled pod that is alive.
+func unrouteAll(workloads *ebpf.Map) error {
 	living, err := livingNetns()
 	if err != nil {
 		return err
 	}
 	var errs []error
 	var cookie uint64
-	value := make([]byte, m.ValueSize()) // another layout's, perhaps: only the key counts
-	it := m.Iterate()
+	value := make([]byte, workloads.ValueSize()) // another layout's, perhaps: only the key counts
+	it := workloads.Iterate()
 	for it.Next(&cookie, &value) {
 		if path := living[cookie]; path != "" {
 			errs = append(errs, unroutePath(path))

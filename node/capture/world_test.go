@@ -230,6 +230,7 @@ func (w *world) own(addrs ...string) {
 			if err != nil {
 				return err
 			}
+			addr.Flags = unix.IFA_F_NODAD
 			if err := links.AddrAdd(lo, addr); err != nil {
 				return err
 			}

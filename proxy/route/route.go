@@ -19,10 +19,13 @@
 //     part at its first =, and the first part with the name counts (Gateway API
 //     recommends the first). Nothing is decoded, so a policy that means a blank
 //     says %20 or + as its clients do. A part without = has the value "".
+//   - Regular expressions are RE2 and must match the whole value. A value longer
+//     than table.MaxValueBytes matches none.
 package route
 
 import (
 	"bytes"
+	"regexp"
 
 	"github.com/culvert-mesh/culvert/proxy/table"
 )
@@ -65,7 +68,7 @@ func Match(s *table.Service, r Request) *table.Rule {
 func among(rules []*table.Rule, c *table.Candidates, r Request) *table.Rule {
 	for number := c.Next(); number >= 0; number = c.Next() {
 		m := &rules[number].Match
-		if m.PathRegexp != nil && !m.PathRegexp.Match(r.Path()) {
+		if m.PathRegexp != nil && !matches(m.PathRegexp, r.Path()) {
 			continue
 		}
 		if restHolds(m, r) {
@@ -86,7 +89,7 @@ func pathHolds(m *table.Match, path []byte) bool {
 	case table.PathStartsWith:
 		return startsWith(path, m.Path)
 	case table.PathRegexp:
-		return m.PathRegexp.Match(path)
+		return matches(m.PathRegexp, path)
 	}
 	return false
 }
@@ -122,10 +125,17 @@ func testHolds(t *table.ValueTest, value []byte, there bool) bool {
 		case table.ValueExact:
 			holds = string(value) == t.Value
 		case table.ValueRegexp:
-			holds = t.Regexp.Match(value)
+			holds = matches(t.Regexp, value)
 		}
 	}
 	return holds != t.Invert
+}
+
+// matches bounds what one expression costs a loop: its time is the value's
+// length times the program's, so a client that sends a header of 64 KiB to an
+// unlucky expression could hold a loop for 100 ms.
+func matches(expr *regexp.Regexp, value []byte) bool {
+	return len(value) <= table.MaxValueBytes && expr.Match(value)
 }
 
 // parameter returns the value of the first parameter called name.

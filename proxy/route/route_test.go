@@ -313,6 +313,15 @@ func TestRewrite(t *testing.T) {
 	}
 }
 
+func TestLongValuesMatchNoExpression(t *testing.T) {
+	s := build(t, table.MatchInput{Headers: value("x", table.ValueRegexp, ".*")})
+	for n, want := range map[int]bool{table.MaxValueBytes: true, table.MaxValueBytes + 1: false} {
+		if got := route.Match(s, parse("GET /", "x: "+strings.Repeat("a", n))) != nil; got != want {
+			t.Errorf("%d bytes: %v", n, got)
+		}
+	}
+}
+
 // fixed is a request that allocates nothing itself.
 type fixed struct{ method, path, query, header []byte }
 

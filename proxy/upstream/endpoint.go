@@ -148,6 +148,8 @@ func (e *Endpoint) learn(out Outcome, probe bool, now int64) {
 		if e.breaker.Abandon(probe) == breaker.Abandoned {
 			e.backend.registry.tell(e.change(Probing, Ejected))
 		}
+	case e.removed.Load():
+		// What is in flight to an endpoint that has left teaches nothing new.
 	default:
 		e.failures.Add(1)
 		e.fail(now, probe)

@@ -254,6 +254,18 @@ func fullServer(t *testing.T) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(name.(*unix.SockaddrInet4).Port))
 }
 
+func TestIPv6(t *testing.T) {
+	l, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Skipf("no IPv6 on loopback: %v", err)
+	}
+	defer l.Close()
+	w := newWorld(t, 1, none, l.Addr().(*net.TCPAddr).AddrPort())
+	if w.exchange(0, 7) || !w.exchange(0, 7) {
+		t.Fatal("no connection was kept")
+	}
+}
+
 type noSocket struct{}
 
 func (noSocket) Socket(uint32, bool) (int, error) { return -1, syscall.EMFILE }
@@ -384,6 +396,24 @@ func BenchmarkAttempt(b *testing.B) {
 			w.cycle()
 		}
 	})
+}
+
+// Two loops share the endpoints' counters and nothing else.
+func BenchmarkAcquireDoneOnTwoLoops(b *testing.B) {
+	w := newWorld(b, 2, none, address(1), address(2), address(3))
+	b.ReportAllocs()
+	var done [2]<-chan struct{}
+	for loop := range done {
+		done[loop] = w.Go(loop, func() {
+			for range b.N {
+				l, _ := w.backend().Acquire(w.pools[loop], nil)
+				l.Done(upstream.OK)
+			}
+		})
+	}
+	for _, d := range done {
+		<-d
+	}
 }
 
 func BenchmarkAcquireDone(b *testing.B) {

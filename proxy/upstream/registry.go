@@ -115,8 +115,8 @@ func (r *Registry) Run(ctx context.Context) error {
 // View joins one snapshot's backends to their live side.
 type View struct{ backends []*Backend }
 
-// Backend returns the live side of a backend of the view's snapshot, or nil
-// for nil.
+// Backend returns the live side of a backend of the view's snapshot, and of no
+// other; nil for nil.
 func (v *View) Backend(t *table.Backend) *Backend {
 	if t == nil {
 		return nil
@@ -170,7 +170,8 @@ func (r *Registry) Forget(workload uint32) {
 	}
 }
 
-// NewPools makes the pools of a loop; one for each, before it has leases.
+// NewPools makes the pools of a loop, whose ID is below Config.Loops; one for
+// each loop, before it has leases.
 func (r *Registry) NewPools(l *reactor.Loop) *Pools {
 	p := newPools(l, r)
 	r.mu.Lock()

@@ -4,8 +4,8 @@ package http1
 // error of this package is an *Error, and == compares them.
 type Error struct {
 	// Status is what to answer: 400, 414, 417, 431, 501 or 505 for what a client
-	// sent, always 502 for what an upstream sent. The connection must be closed
-	// in every case: the end of the message is unknown.
+	// sent, always 502 for what an upstream sent. The connection that it came on must be
+	// closed in every case: the end of the message is unknown.
 	Status int
 	// Reason is one of a closed set of snake_case words, fit for a metric label.
 	Reason string

@@ -77,11 +77,13 @@ func (r *Request) appendTarget(dst, replacement []byte) []byte {
 	return dst
 }
 
-// appendEncoded appends a target that policy made.
+// appendEncoded appends a target that policy made. A "%" that starts no triplet is
+// itself encoded.
 func appendEncoded(dst, target []byte) []byte {
 	const digits = "0123456789ABCDEF"
-	for _, c := range target {
-		if classes[c]&isQuery != 0 {
+	for i, c := range target {
+		triplet := i+2 < len(target) && classes[target[i+1]]&classes[target[i+2]]&isHex != 0
+		if classes[c]&isQuery != 0 && (c != '%' || triplet) {
 			dst = append(dst, c)
 		} else {
 			dst = append(dst, '%', digits[c>>4], digits[c&15])

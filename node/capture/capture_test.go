@@ -19,7 +19,7 @@ func TestCapture(t *testing.T) {
 	w := newWorld(t)
 	c := w.open()
 	w.enrol(c, "a")
-	beating(t, c)
+	alive(c)
 	redirect(t, c, proxied(StanceClosed, vip4, vip6)...)
 	vip := map[bool]netip.AddrPort{false: netip.MustParseAddrPort(vip4), true: netip.MustParseAddrPort(vip6)}
 
@@ -120,7 +120,7 @@ func sockaddr(family int, a netip.AddrPort) unix.Sockaddr {
 func TestUntouched(t *testing.T) {
 	w := newWorld(t)
 	c := w.open()
-	beating(t, c)
+	alive(c)
 	w.own("10.96.0.10/32", "fd00:96::10/128")
 	w.serve(vip4, "4")
 	w.serve(vip6, "6")
@@ -179,7 +179,7 @@ func TestUDPUntouched(t *testing.T) {
 	w := newWorld(t)
 	c := w.open()
 	w.enrol(c, "a")
-	beating(t, c)
+	alive(c)
 	w.own("10.96.0.10/32")
 	redirect(t, c, proxied(StanceClosed, vip4)...)
 	var server net.PacketConn
@@ -216,7 +216,7 @@ func TestReconnect(t *testing.T) {
 	w := newWorld(t)
 	c := w.open()
 	w.enrol(c, "a")
-	beating(t, c)
+	alive(c)
 	redirect(t, c, proxied(StanceClosed, vip4)...)
 	direct := w.serve(server4+":0", "x")
 	must(t, w.app(func() error {
@@ -259,7 +259,7 @@ func TestNotReachableFromOutside(t *testing.T) {
 	w := newWorld(t)
 	c := w.open()
 	w.enrol(c, "a")
-	beating(t, c)
+	alive(c)
 	redirect(t, c, proxied(StanceOpen, vip4, vip6)...)
 	p := (*c.pods.Load())[7]
 	for _, to := range []netip.AddrPort{

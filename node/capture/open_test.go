@@ -39,7 +39,7 @@ func TestOpenFails(t *testing.T) {
 		steps := w.steps()
 		c := w.open()
 		w.enrol(c, "old")
-		beating(t, c)
+		alive(c)
 		redirect(t, c, proxied(StanceClosed, vip4, vip6)...)
 		before := w.programs()
 		for _, name := range steps {
@@ -70,7 +70,7 @@ func TestCrash(t *testing.T) {
 		t.Errorf("%d programs attached", n)
 	}
 	w.enrol(c, "old")
-	beating(t, c)
+	alive(c)
 	redirect(t, c, proxied(StanceClosed, vip4, vip6)...)
 	for _, name := range steps {
 		if !strings.HasPrefix(name, "pin ") {
@@ -118,7 +118,7 @@ func TestTakeOver(t *testing.T) {
 	w := newWorld(t)
 	old := w.open()
 	w.enrol(old, "old")
-	beating(t, old)
+	alive(old)
 	redirect(t, old, proxied(StanceClosed, vip4, vip6)...)
 
 	quit := make(chan struct{})
@@ -154,7 +154,7 @@ func TestTakeOver(t *testing.T) {
 	if origin, ok := next.Origin(netip.MustParseAddrPort("127.64.0.1:9")); !ok || origin.Port() != 80 {
 		t.Errorf("the next process does not know id 1: %v", origin)
 	}
-	beating(t, next)
+	alive(next)
 	w.enrol(next, "new")
 	redirect(t, next, proxied(StanceClosed, vip4, vip6)...)
 	eventually(t, "served by the new process", served("new"))
@@ -176,7 +176,7 @@ func TestDeadGeneration(t *testing.T) {
 	old := w.open()
 	w.enrol(old, "old")
 	redirect(t, old, proxied(StanceClosed, vip4)...)
-	stop := beating(t, old)
+	stop := alive(old)
 	next := w.open()
 	w.enrol(next, "new")
 	if _, err := w.dial("tcp", vip4); !refused(err) {

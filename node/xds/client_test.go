@@ -219,6 +219,13 @@ func TestBadResourceIsRefusedWholeAndAlone(t *testing.T) {
 		if !slices.Equal(names, []string{"shop/api:80", "shop/other:80"}) {
 			t.Fatalf("backends %q: the old one must stay, the good one be taken", names)
 		}
+		if r := b.client.Status().Refused; len(r) != 1 || !strings.Contains(r[0], "MAGLEV") {
+			t.Errorf("refused %q", r)
+		}
+		x.ack(clusters, nil, "shop/api:80")
+		if r := b.client.Status().Refused; len(r) != 0 {
+			t.Errorf("refused %q after the removal", r)
+		}
 		for _, typ := range b.client.Status().Types {
 			if typ.Type == "cluster" && (typ.NACKs != 1 || !strings.Contains(typ.LastNACK, "MAGLEV")) {
 				t.Errorf("status %+v", typ)

@@ -174,8 +174,11 @@ type change struct {
 
 // accept decodes a response into the accepted set.
 func (c *Client) accept(k kind, r *discoveryv3.DeltaDiscoveryResponse) (touched []change, faults []string) {
+	outcome := map[ref]error{}
+	defer func() { c.status.refuses(outcome) }()
 	for _, m := range r.GetResources() {
 		decoded, err := decode(k, m)
+		outcome[ref{k, m.GetName()}] = err
 		if err != nil {
 			faults = append(faults, fmt.Sprintf("%s %q: %v", k, m.GetName(), err))
 			continue
@@ -183,6 +186,7 @@ func (c *Client) accept(k kind, r *discoveryv3.DeltaDiscoveryResponse) (touched 
 		touched = append(touched, change{k, decoded.name, c.accepted.put(decoded)})
 	}
 	for _, name := range r.GetRemovedResources() {
+		outcome[ref{k, name}] = nil
 		if before := c.accepted[k][name]; before != nil {
 			delete(c.accepted[k], name)
 			touched = append(touched, change{k, name, before})

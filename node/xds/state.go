@@ -112,3 +112,16 @@ func loadState(dir, node string) ([]*discoveryv3.Resource, error) {
 	}
 	return all.GetResources(), nil
 }
+
+// RemoveState removes the state file of a directory; nothing there is no error.
+func RemoveState(dir string) error {
+	if dir == "" {
+		return nil
+	}
+	for _, name := range []string{stateFile, stateFile + ".new"} {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove the state: %w", err)
+		}
+	}
+	return nil
+}

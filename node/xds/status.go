@@ -27,6 +27,9 @@ type Status struct {
 	Types []TypeStatus `json:"types"`
 	// Waiting lists resources that are named and have not come, sorted.
 	Waiting []string `json:"waiting"`
+	// Refused lists the resources whose newest version was refused, sorted; an
+	// older version may be in use.
+	Refused []string `json:"refused"`
 	// Conflicts lists services that cannot go live beside others, sorted.
 	Conflicts []string `json:"conflicts"`
 }
@@ -46,12 +49,14 @@ type TypeStatus struct {
 
 // ledger is Status in the making.
 type ledger struct {
-	mu  sync.Mutex
-	now Status // guarded by mu; Types is in the order of kind
+	mu sync.Mutex
+	// guarded by mu
+	now     Status // Types is in the order of kind
+	refused map[ref]string
 }
 
 func newLedger() *ledger {
-	s := &ledger{now: Status{Since: time.Now(), Types: make([]TypeStatus, kinds), Waiting: []string{}, Conflicts: []string{}}}
+	s := &ledger{refused: map[ref]string{}, now: Status{Since: time.Now(), Types: make([]TypeStatus, kinds), Waiting: []string{}, Refused: []string{}, Conflicts: []string{}}}
 	for k := range kinds {
 		s.now.Types[k].Type = k.String()
 		s.now.Types[k].Resources = map[string]string{}
@@ -74,6 +79,8 @@ func (s *ledger) opened() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.now.Connected, s.now.Since = true, time.Now()
+	// What is still refused is sent again: its version here is another.
+	s.refused, s.now.Refused = map[ref]string{}, []string{}
 }
 
 func (s *ledger) disconnected(err error) {
@@ -100,6 +107,23 @@ func (s *ledger) answered(k kind, version string, faults []string) {
 	if len(faults) > 0 {
 		t.NACKs++
 		t.LastNACK, t.NACKedAt = strings.Join(faults[:min(len(faults), maxFaults)], "; "), time.Now()
+	}
+}
+
+// refuses replaces what is known to be refused of the resources of a response:
+// nil for one that was taken or removed.
+func (s *ledger) refuses(of map[ref]error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for r, err := range of {
+		delete(s.refused, r)
+		if err != nil {
+			s.refused[r] = fmt.Sprintf("%s %q: %v", r.kind, r.name, err)
+		}
+	}
+	s.now.Refused = slices.Sorted(maps.Values(s.refused))
+	if s.now.Refused == nil {
+		s.now.Refused = []string{}
 	}
 }
 

@@ -5,13 +5,12 @@
 package bpf
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/netip"
 	"runtime"
 	"unsafe"
-
-	"encoding/binary"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -146,11 +145,15 @@ type Objects struct {
 // have the object's own layout, and new ones where pinned has none. The
 // caller closes the result, and its own maps.
 func Load(pinned map[string]*ebpf.Map) (*Objects, error) {
-	spec, err := loadCapture()
+	canSet, err := probeSetRetval()
 	if err != nil {
 		return nil, err
 	}
-	canSet, err := probeSetRetval()
+	return load(pinned, canSet)
+}
+
+func load(pinned map[string]*ebpf.Map, canSet uint32) (*Objects, error) {
+	spec, err := loadCapture()
 	if err != nil {
 		return nil, err
 	}

@@ -267,6 +267,9 @@ int test_decide(void *skb __attribute__((unused)))
 	case ASK_REVEAL:
 		q->yes = reveals_origin(&q->remembered, &q->shown);
 		return 0;
+	case ASK_REVEAL_LOCAL:
+		q->yes = reveals_local(&q->remembered, q->dialled.addr, q->shown.addr);
+		return 0;
 	}
 	return -1;
 }

@@ -31,11 +31,12 @@ type captureAddress struct {
 type captureAsk uint32
 
 const (
-	captureAskASK_FRESH      captureAsk = 0
-	captureAskASK_PROXY      captureAsk = 1
-	captureAskASK_SLOT_INDEX captureAsk = 2
-	captureAskASK_ENDPOINT   captureAsk = 3
-	captureAskASK_REVEAL     captureAsk = 4
+	captureAskASK_FRESH        captureAsk = 0
+	captureAskASK_PROXY        captureAsk = 1
+	captureAskASK_SLOT_INDEX   captureAsk = 2
+	captureAskASK_ENDPOINT     captureAsk = 3
+	captureAskASK_REVEAL       captureAsk = 4
+	captureAskASK_REVEAL_LOCAL captureAsk = 5
 )
 
 type captureDecision struct {

@@ -127,6 +127,7 @@ enum ask {
 	ASK_SLOT_INDEX = 2,
 	ASK_ENDPOINT = 3,
 	ASK_REVEAL = 4,
+	ASK_REVEAL_LOCAL = 5,
 };
 
 /* One question to the test program, and its answer; never used in production. */
@@ -135,7 +136,7 @@ struct question {
 	__u32 random_slot;
 	__u32 random_half;
 	struct address dialled;
-	struct address shown; /* for reveal: the peer that the kernel reports */
+	struct address shown; /* ASK_REVEAL: the peer that the kernel reports; ASK_REVEAL_LOCAL: the source */
 	struct origin origin;
 	struct workload workload;
 	struct heartbeat heartbeat;
@@ -144,5 +145,5 @@ struct question {
 	enum ask ask;
 	__u32 index; /* answer of ASK_SLOT_INDEX */
 	struct decision decision;
-	__u32 yes; /* answer of ASK_FRESH and ASK_REVEAL */
+	__u32 yes; /* answer of the others */
 };

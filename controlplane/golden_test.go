@@ -116,6 +116,12 @@ func dump(t *testing.T, r *translate.Resources, types []string) []byte {
 
 func dumpAll(t *testing.T, b *bytes.Buffer, title string, ms map[string]proto.Message) {
 	for name, m := range sorted(ms) {
+		// What the protos' own rules refuse, an Envoy would refuse.
+		if v, ok := m.(interface{ ValidateAll() error }); ok {
+			if err := v.ValidateAll(); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
 		text, err := protojson.Marshal(m)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)

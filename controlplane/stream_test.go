@@ -61,7 +61,7 @@ func (p *plane) write(name, text string) {
 	writeFile(p.t, p.dir, name, text)
 }
 
-func writeFile(t *testing.T, dir, name, text string) {
+func writeFile(t testing.TB, dir, name, text string) {
 	t.Helper()
 	aside := filepath.Join(dir, "."+name+".new")
 	if err := os.WriteFile(aside, []byte(text), 0o600); err != nil {
@@ -224,7 +224,9 @@ func TestAddChangeRemoveReconnect(t *testing.T) {
 	// Added: what is referred to comes before what refers to it.
 	n.order = nil
 	p.write("z.yaml", api+"---"+route)
-	n.until(func() bool { return n.names(resource.RouteType) != "" && n.names(resource.ListenerType) != "default/web:80" })
+	n.until(func() bool {
+		return n.names(resource.RouteType) != "" && n.names(resource.ListenerType) != "default/web:80"
+	})
 	want := []string{resource.EndpointType, resource.ClusterType, resource.RouteType, resource.ListenerType}
 	if !slices.Equal(n.order, want) {
 		t.Errorf("order of an addition: %v, want %v", n.order, want)

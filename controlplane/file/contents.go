@@ -20,9 +20,19 @@ type contents struct {
 	failure string
 	// writingSince is since when the file is left for later; zero: it is not.
 	writingSince time.Time
+	// decoded is what each document's text means: of a file of a thousand documents
+	// an edit changes one, and decoding is what takes the time.
+	decoded map[string]decoded
 	// known are faulty documents that hide no object of ours: they were faulty
 	// when the file was first read, as a kind that we do not read is.
 	known map[objects.Key]bool
+}
+
+// decoded is the outcome of objects.Decode. Objects are not changed after it, so
+// two versions of a file may share one.
+type decoded struct {
+	object objects.Object
+	faults []model.Fault
 }
 
 // entry is one live object.
@@ -50,16 +60,32 @@ func (c *contents) add(document int, o objects.Object) {
 	}
 }
 
+// decode decodes a document, unless the old contents had the very same.
+func (c *contents) decode(document []byte, old *contents) (objects.Object, []model.Fault) {
+	text := string(document)
+	d, same := old.decoded[text]
+	if !same {
+		d.object, d.faults = objects.Decode(document)
+	}
+	c.decoded[text] = d
+	return d.object, d.faults
+}
+
 // parse reads a file's bytes, and keeps of what was live before what the bytes may
 // hold, but cannot be understood.
 func parse(name string, data []byte, old *contents) *contents {
-	c := &contents{name: name, live: map[objects.Key]objects.Object{}, known: map[objects.Key]bool{}}
+	c := &contents{
+		name:    name,
+		live:    map[objects.Key]objects.Object{},
+		decoded: map[string]decoded{},
+		known:   map[objects.Key]bool{},
+	}
 	unclear := 0 // the last document that may be any object
 	for i, document := range objects.Documents(data) {
 		if document == nil {
 			continue
 		}
-		object, faults := objects.Decode(document)
+		object, faults := c.decode(document, old)
 		for _, f := range faults {
 			c.problems = append(c.problems, c.ref(i+1, object.Key).Problem(f.Field, f.Reason))
 		}

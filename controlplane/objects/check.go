@@ -30,10 +30,7 @@ func checkPod(p *corev1.Pod) []model.Fault {
 		faults = append(faults, model.Fault{Field: "metadata.annotations[" + NetnsAnnotation + "]",
 			Reason: fmt.Sprintf("%q is not an absolute path", netns)})
 	}
-	if l, ok := p.Labels[MeshLabel]; ok && l != MeshEnabled && l != MeshDisabled {
-		faults = append(faults, model.Fault{Field: "metadata.labels[" + MeshLabel + "]",
-			Reason: fmt.Sprintf("%q is neither enabled nor disabled", l)})
-	}
+	faults = append(faults, checkMesh(p.Labels)...)
 	for i, ip := range p.Status.PodIPs {
 		if _, err := netip.ParseAddr(ip.IP); err != nil {
 			faults = append(faults, model.Fault{Field: fmt.Sprintf("status.podIPs[%d].ip", i), Reason: notAddress(ip.IP)})
@@ -45,6 +42,15 @@ func checkPod(p *corev1.Pod) []model.Fault {
 		}
 	}
 	return faults
+}
+
+// checkMesh refuses a slip of the pen that would silently opt out.
+func checkMesh(labels map[string]string) []model.Fault {
+	if l, ok := labels[MeshLabel]; ok && l != MeshEnabled && l != MeshDisabled {
+		return []model.Fault{{Field: "metadata.labels[" + MeshLabel + "]",
+			Reason: fmt.Sprintf("%q is neither enabled nor disabled", l)}}
+	}
+	return nil
 }
 
 func notAddress(s string) string { return fmt.Sprintf("%q is not an IP address", s) }

@@ -63,7 +63,8 @@ func kindOf(apiVersion, kind string) (any, func() []model.Fault) {
 	none := func() []model.Fault { return nil }
 	switch apiVersion + " " + kind {
 	case "v1 Namespace":
-		return &corev1.Namespace{}, none
+		v := &corev1.Namespace{}
+		return v, func() []model.Fault { return checkMesh(v.Labels) }
 	case "v1 Pod":
 		v := &corev1.Pod{}
 		return v, func() []model.Fault { return checkPod(v) }

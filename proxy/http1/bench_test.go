@@ -131,6 +131,7 @@ func TestNothingAllocates(t *testing.T) {
 	var p Response
 	var body Body
 	in, resp := []byte(browser), []byte(nginxResponse)
+	absolute := []byte("GET http://a HTTP/1.1\r\nHost: a\r\n\r\n")
 	chunks := []byte("5\r\nhello\r\n0\r\nA: b\r\n\r\n")
 	work := make([]byte, len(chunks))
 	out := make([]byte, 0, 4096)
@@ -142,6 +143,11 @@ func TestNothingAllocates(t *testing.T) {
 		out = r.AppendHead(out[:0], &RequestHead{Framing: r.Framing(), Edits: []Edit{{Set, "X-A", "b"}}})
 		out = p.AppendHead(out[:0], &ResponseHead{Framing: p.FramingFor(1), ClientMinor: 1})
 		r.Header("user-agent")
+		r.Reset()
+		r.Parse(absolute, nil)
+		if string(r.Path()) != "/" {
+			t.Error("want the root")
+		}
 		copy(work, chunks)
 		body.Start(Framing{Kind: Chunked})
 		body.Next(work)

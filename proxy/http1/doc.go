@@ -9,6 +9,18 @@
 // found at the first byte that no valid message could have, so splitting the
 // input anywhere gives the same verdict as the whole.
 //
+// Where the RFCs leave a choice, this is ours:
+//
+//   - refused although a recipient may be lenient: a bare LF, obs-fold, white space
+//     before a colon, a repeated Content-Length of equal value, a Host that differs
+//     from an absolute-form's, a host with a comma, a malformed "%" in a path, field
+//     names that are framing's but for a "_", an Expect that is not 100-continue;
+//   - taken: one empty line before a request, bytes in a target that RFC 3986 wants
+//     encoded but that split it nowhere (such as "|"), obs-text in values, a status
+//     line without its last space, Content-Length: 0 with a 204;
+//   - made as if it had not been sent: an offer of h2c, a Connection option that
+//     names a field meant for all recipients (Host, Authorization, X-Forwarded-For).
+//
 // proxy/l7 is the caller. Every value belongs to one goroutine or coroutine at
 // a time. Nothing allocates once a Request, Response or Body has been used a
 // few times; keep and Reset them.

@@ -48,8 +48,11 @@ func (h *Head) interpretRequest(f *field, v []byte) fault {
 		}
 	case te:
 		// Only "trailers" outlives the hop, because we carry them (RFC 9110 10.1.4).
-		if foldEqual(v, "trailers") {
-			h.seen |= seenTrailersOK
+		for more := true; more; {
+			var coding []byte
+			if coding, v, more = cutComma(v); foldEqual(coding, "trailers") {
+				h.seen |= seenTrailersOK
+			}
 		}
 	case expect:
 		if !foldEqual(v, "100-continue") {

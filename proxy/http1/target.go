@@ -128,10 +128,13 @@ func (r *Request) Target() []byte { return r.target.of(r.buf) }
 // absolute-form has none, "*" for the asterisk-form.
 func (r *Request) Path() []byte {
 	if r.path.from == r.path.to {
-		return []byte("/")
+		return root
 	}
 	return r.path.of(r.buf)
 }
+
+// root is the path of an absolute-form without one (RFC 9110 4.2.3). Nobody writes it.
+var root = []byte{'/'}
 
 // Query is what follows the first "?" of the target, undecoded; nil: no "?".
 func (r *Request) Query() []byte {

@@ -37,6 +37,7 @@ var writeCases = []struct {
 	{"GET / HTTP/1.1|Host: a|Connection: host, authorization, x-forwarded-for|Authorization: b|X-Forwarded-For: c||", RequestHead{}, "GET / HTTP/1.1|Host: a|Authorization: b|X-Forwarded-For: c||"},
 	{"GET / HTTP/1.1|Host: a|Connection: Content-Length|Content-Length: 007||", RequestHead{Framing: Framing{Kind: Fixed, Length: 7}}, "GET / HTTP/1.1|Host: a|Content-Length: 7||"},
 	{"GET / HTTP/1.1|Host: a|Connection: TE|TE: trailers||", RequestHead{}, "GET / HTTP/1.1|Host: a|TE: trailers|Connection: TE||"},
+	{"GET / HTTP/1.1|Host: a|TE: deflate;q=0.5, Trailers||", RequestHead{}, "GET / HTTP/1.1|Host: a|TE: trailers|Connection: TE||"},
 	{"GET / HTTP/1.1|Host: a|TE: gzip||", RequestHead{}, "GET / HTTP/1.1|Host: a||"},
 	{"GET / HTTP/1.1|Host: a|TE: trailers||", RequestHead{Close: true}, "GET / HTTP/1.1|Host: a|Connection: close, TE|TE: trailers||"},
 	{"GET / HTTP/1.1|Host: a|Transfer-Encoding: chunked||", RequestHead{Framing: Framing{Kind: Chunked}}, "GET / HTTP/1.1|Host: a|Transfer-Encoding: chunked||"},

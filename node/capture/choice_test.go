@@ -1,0 +1,111 @@
+package capture
+
+import (
+	"math"
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/culvert-mesh/culvert/bpf"
+)
+
+// TestKernelChoice: the hook spreads connections by weight, with no proxy at all.
+func TestKernelChoice(t *testing.T) {
+	w := newWorld(t)
+	c := w.open()
+	w.enrol(c, "a") // and nobody beats
+	for vip, server := range map[string]string{vip4: server4 + ":0", vip6: "[" + server6 + "]:0"} {
+		heavy, light, never := w.serve(server, "heavy"), w.serve(server, "light"), w.serve(server, "never")
+		origin := Origin{Addr: netip.MustParseAddrPort(vip), Mode: ModeKernel, Stance: StanceClosed,
+			Endpoints: []Endpoint{{heavy, 3}, {light, 1}, {never, 0}}}
+		redirect(t, c, origin)
+
+		const n = 400
+		got := map[string]int{}
+		for range n {
+			d, err := w.dial("tcp", vip)
+			must(t, err)
+			if d.remote != origin.Addr {
+				t.Fatalf("getpeername says %s, want %s", d.remote, origin.Addr)
+			}
+			got[d.greeting]++
+		}
+		// Four standard deviations of a binomial with p = 3/4.
+		if off := math.Abs(float64(got["direct heavy"] - n*3/4)); off > 4*math.Sqrt(n*3./16) || got["direct light"]+got["direct heavy"] != n {
+			t.Errorf("%s: weights 3:1:0 gave %v", vip, got)
+		}
+		balanced, err := c.Balanced()
+		must(t, err)
+		if !contains(balanced, BalancedCounter{origin.Addr, n}) {
+			t.Errorf("%s: counted %v, want %d", vip, balanced, n)
+		}
+
+		origin.Endpoints = origin.Endpoints[1:]
+		redirect(t, c, origin)
+		if d, err := w.dial("tcp", vip); d.greeting != "direct light" {
+			t.Errorf("%s: after an update: %q, %v", vip, d.greeting, err)
+		}
+		origin.Endpoints = nil
+		redirect(t, c, origin)
+		if _, err := w.dial("tcp", vip); !refused(err) {
+			t.Errorf("%s: with no endpoint: %v, want refused", vip, err)
+		}
+	}
+	if counter(t, c, "no_endpoint") != 2 || counter(t, c, "to_endpoint") != 802 {
+		t.Errorf("counted %d and %d", counter(t, c, "no_endpoint"), counter(t, c, "to_endpoint"))
+	}
+	// A replaced generation goes once nobody can be reading it.
+	for i := range c.origins.garbage {
+		c.origins.garbage[i].since = time.Now().Add(-2 * slotKeep)
+	}
+	redirect(t, c)
+	for i := range c.origins.garbage {
+		c.origins.garbage[i].since = time.Now().Add(-2 * slotKeep)
+	}
+	redirect(t, c)
+	var key bpf.SlotKey
+	var slot bpf.Slot
+	if it := c.objects.Endpoints.Iterate(); it.Next(&key, &slot) {
+		t.Errorf("slot %+v is left", key)
+	}
+}
+
+func contains[T comparable](all []T, one T) bool {
+	for _, a := range all {
+		if a == one {
+			return true
+		}
+	}
+	return false
+}
+
+// TestAliasSlots: the table gives each endpoint its share, exactly but for rounding.
+func TestAliasSlots(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for round := range 200 {
+		var endpoints []Endpoint
+		var total float64
+		for i := range random.IntN(20) {
+			weight := uint32(random.IntN(5)) * uint32(1+random.IntN(1000))
+			endpoints = append(endpoints, Endpoint{netip.AddrPortFrom(netip.MustParseAddr("10.0.0.1"), uint16(1+i)), weight})
+			total += float64(weight)
+		}
+		share := map[uint16]float64{}
+		slots := aliasSlots(endpoints)
+		for _, s := range slots {
+			first := float64(s.Threshold) / (1 << 32)
+			share[swap(s.FirstPort)] += first / float64(len(slots))
+			share[swap(s.SecondPort)] += (1 - first) / float64(len(slots))
+		}
+		for _, e := range endpoints {
+			want := 0.
+			if total > 0 {
+				want = float64(e.Weight) / total
+			}
+			if got := share[e.Addr.Port()]; math.Abs(got-want) > 1e-6 {
+				t.Fatalf("round %d: %v: port %d has %v, want %v", round, endpoints, e.Addr.Port(), got, want)
+			}
+		}
+	}
+}

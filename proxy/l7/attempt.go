@@ -244,6 +244,9 @@ func (x *exchange) upstreamFault(err error) telemetry.Reason {
 	if x.writeErr != nil {
 		err = x.writeErr // the read only saw what was left
 	}
+	if x.cause == telemetry.RequestTimeout {
+		x.outcome, x.attempt.Outcome = upstream.Timeout, telemetry.OutcomeTimeout
+	}
 	if x.cause != telemetry.None {
 		return x.cause
 	}

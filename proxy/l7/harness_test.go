@@ -70,10 +70,10 @@ func (w *world) apply(rules []table.RuleInput, backends ...table.BackendInput) {
 }
 
 // at is a backend with these endpoints, without a breaker.
-func at(name string, endpoints ...*proxytest.Server) table.BackendInput {
+func at(name string, endpoints ...netip.AddrPort) table.BackendInput {
 	b := table.BackendInput{Name: name, Breaker: table.BreakerInput{Disabled: true}}
 	for _, e := range endpoints {
-		b.Endpoints = append(b.Endpoints, table.EndpointInput{Addr: e.Addr(), Ready: true})
+		b.Endpoints = append(b.Endpoints, table.EndpointInput{Addr: e, Ready: true})
 	}
 	return b
 }
@@ -82,7 +82,7 @@ func at(name string, endpoints ...*proxytest.Server) table.BackendInput {
 func single(t testing.TB) (*world, *proxytest.Server) {
 	w := newWorld(t, l7.Limits{})
 	endpoint := proxytest.Listen(t)
-	w.apply(nil, at(backend, endpoint))
+	w.apply(nil, at(backend, endpoint.Addr()))
 	return w, endpoint
 }
 

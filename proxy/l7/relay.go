@@ -91,10 +91,8 @@ func (x *exchange) relayMore() bool {
 	if err != nil && err != io.EOF {
 		return x.cut(err)
 	}
-	if err == io.EOF {
-		if err := x.replyBody.EOF(); err != nil {
-			return x.cut(err)
-		}
+	if err == io.EOF && x.replyBody.EOF() != nil {
+		return x.cut(err)
 	}
 	data, used, err := x.replyBody.Next(x.out[:n])
 	ok := len(data) == 0 && !x.replyBody.Done() || x.pass(nil, data)

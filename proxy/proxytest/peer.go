@@ -166,6 +166,19 @@ func (p *Peer) take(enough func([]byte) int, none bool) ([]byte, error) {
 	}
 }
 
+// Rest reads to the end, orderly or not, and returns what came before it.
+func (p *Peer) Rest() string {
+	p.t.Helper()
+	var all []byte
+	for {
+		got, err := p.take(func(b []byte) int { return len(b) }, false)
+		all = append(all, got...)
+		if err != nil {
+			return string(all)
+		}
+	}
+}
+
 // ExpectEOF expects the orderly end, and nothing before it.
 func (p *Peer) ExpectEOF() {
 	p.t.Helper()

@@ -18,6 +18,7 @@ type Reactor struct {
 	t      testing.TB
 	clock  atomic.Int64
 	panics atomic.Int64
+	end    func()
 }
 
 // Start runs a group until the test ends. The clock begins at one hour and stands still until
@@ -45,16 +46,20 @@ func Start(t testing.TB, loops int) *Reactor {
 		defer close(done)
 		_ = g.Run(ctx)
 	}()
-	t.Cleanup(func() {
+	r.end = func() {
 		cancel()
 		select {
 		case <-done:
 		case <-time.After(patience):
 			t.Error("the reactor does not end: a coroutine of it hangs")
 		}
-	})
+	}
+	t.Cleanup(r.end)
 	return r
 }
+
+// End ends the group before the test does, and waits for it.
+func (r *Reactor) End() { r.end() }
 
 // Now is the fake clock, in ns.
 func (r *Reactor) Now() int64 { return r.clock.Load() }

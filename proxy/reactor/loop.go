@@ -226,13 +226,14 @@ func (l *Loop) turn() {
 // CPU, and holding the processor in a raw call for a millisecond were measured in a forwarder at 1, 8 and 64
 // connections: no gain, and the last costs up to a quarter more CPU when there is little to do.
 func (l *Loop) wait() {
-	l.read()
-	l.counters.lap(l.now)
 	n := 0
 	if len(l.ready)+len(l.due) > 0 || l.stopping {
 		n, _ = poll(l.epfd, l.events[:])
 		l.read()
+		l.counters.lap(l.now)
 	} else {
+		l.read()
+		l.counters.lap(l.now)
 		n, _ = block(l.epfd, l.events[:], l.timeout())
 		l.read()
 		l.counters.resume(l.now)

@@ -7,11 +7,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"time"
-
-	"google.golang.org/grpc/test/bufconn"
 
 	"github.com/culvert-mesh/culvert/controlplane"
 	"github.com/culvert-mesh/culvert/node"
@@ -110,14 +107,11 @@ func newLog(w io.Writer, level *slog.LevelVar) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level}))
 }
 
-// pipeBytes is the buffer of the in-memory connection, each way.
-const pipeBytes = 1 << 20
-
 // runStandalone runs a control plane and a node that meet over an in-memory
 // listener, by the same protocol as over a network.
 func runStandalone(ctx context.Context, cfg node.Config, policy string) error {
-	listener := bufconn.Listen(pipeBytes)
-	cfg.Dialer = func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }
+	listener, dialer := node.Pipe()
+	cfg.Dialer = dialer
 	var status controlplane.Status
 	cfg.Problems = func() []string {
 		lines := []string{}

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/culvert-mesh/culvert/node/capture"
 	"github.com/culvert-mesh/culvert/node/xds"
@@ -28,9 +29,33 @@ func (n *node) apply(ctx context.Context, u xds.Update) error {
 	if err := n.kernel.Redirect(next); err != nil {
 		return fmt.Errorf("redirect origins: %w", err)
 	}
+	if !n.alive.Swap(true) {
+		n.firstBeat(ctx)
+	}
 	n.version.Store(&u.Snapshot.Version)
-	n.alive.Store(true)
 	return nil
+}
+
+// firstBeat stamps every loop's heartbeat at once: a node that says it is ready
+// captures already. A loop that does not answer has none, and the kernel side
+// goes by that.
+func (n *node) firstBeat(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	beaten := make(chan struct{}, n.group.Len())
+	for i := range n.group.Len() {
+		n.group.Loop(i).Post(func() {
+			n.kernel.Beat(i)
+			beaten <- struct{}{}
+		})
+	}
+	for range n.group.Len() {
+		select {
+		case <-beaten:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // origins is what capture has to know of a snapshot.

@@ -77,14 +77,17 @@ const wantedFiles = 1 << 20
 // collected: what is live is small (tables and idle connections), so this costs
 // little memory and keeps the collector away from the loops. GOGC and GOMEMLIMIT
 // of the environment, which are Go's own, come first.
-const gcPercent = 300
+const (
+	gcPercent   = 300
+	goDefaultGC = 100
+)
 
 // tune sets what concerns the whole process.
 func tune(cfg Config) {
 	// One more than the loops: they block in epoll_wait as ordinary system calls.
 	runtime.GOMAXPROCS(cfg.Loops + 1)
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+	if before := debug.SetGCPercent(gcPercent); before != goDefaultGC {
+		debug.SetGCPercent(before) // GOGC is set
 	}
 	var now unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &now); err != nil {

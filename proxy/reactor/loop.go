@@ -246,12 +246,12 @@ func (l *Loop) read() { l.now = max(l.now, l.clock()) }
 
 // timeout is how long to block, in epoll's milliseconds, rounded up; -1 without end.
 func (l *Loop) timeout() int {
-	if l.fakeClock {
-		return -1
-	}
 	wait, armed := int64(time.Hour), false
 	if next, ok := l.wheel.next(); ok {
 		wait, armed = min(wait, next-l.now), true
+	}
+	if l.fakeClock && wait > 0 {
+		return -1 // only Group.Wake tells that time has passed
 	}
 	if l.tick != nil {
 		wait, armed = min(wait, l.lastTick+tickInterval-l.now), true

@@ -38,7 +38,7 @@ func (c *Conn) Park(h Handler) {
 
 // Unpark takes a parked conn back. False: there is something to read, an end or an error, or it
 // was handed over or closed already; then it stays as it is, and the handler gets it if it is
-// parked still.
+// parked still. The read deadline stays: set it anew.
 func (c *Conn) Unpark() bool {
 	if c.flags&flagParked == 0 || c.flags&(flagReadable|flagClosed|flagDue) != 0 {
 		return false

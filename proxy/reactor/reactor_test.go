@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/culvert-mesh/culvert/proxy/proxytest"
 	"github.com/culvert-mesh/culvert/proxy/reactor"
@@ -328,6 +329,88 @@ func TestListen(t *testing.T) {
 	if c, err := net.Dial("tcp", at.String()); err == nil {
 		c.Close()
 		t.Error("still listening")
+	}
+}
+
+// TestListenOnTwoLoops: each accepts from a duplicate of one descriptor; closing one leaves the other.
+func TestListenOnTwoLoops(t *testing.T) {
+	r := proxytest.Start(t, 2)
+	fd, at := proxytest.ListenFD(t)
+	second, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := make(chan int, 100)
+	var listeners [2]*reactor.Listener
+	for i, fd := range []int{fd, second} {
+		r.Do(i, func() {
+			listeners[i], err = r.Loop(i).Listen(fd, func(fd int, _ netip.AddrPort) {
+				_ = unix.Close(fd)
+				got <- i
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range 10 {
+		proxytest.Dial(t, at)
+		<-got
+	}
+	r.Do(0, func() { _ = listeners[0].Close() })
+	for range 10 {
+		proxytest.Dial(t, at)
+		if i := <-got; i != 1 {
+			t.Fatal("accepted by the closed listener")
+		}
+	}
+}
+
+// TestOutOfDescriptors: accepting pauses, and goes on when there are descriptors again.
+func TestOutOfDescriptors(t *testing.T) {
+	r := proxytest.Start(t, 1)
+	fd, at := proxytest.ListenFD(t)
+	got := make(chan struct{}, 1)
+	r.Do(0, func() {
+		_, err := r.Loop(0).Listen(fd, func(fd int, _ netip.AddrPort) {
+			_ = unix.Close(fd)
+			got <- struct{}{}
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	client, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(client)
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	none := limit
+	none.Cur = 3
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	to := &unix.SockaddrInet4{Addr: at.Addr().As4(), Port: int(at.Port())}
+	err = unix.Connect(client, to)
+	for i := 0; i < 100_000 && r.Stats()[0].AcceptErrors == 0; i++ {
+		r.Settle()
+	}
+	_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &limit)
+	if errs := r.Stats()[0].AcceptErrors; err != nil || errs != 1 {
+		t.Errorf("%v; %d accept errors, want 1 and then a pause", err, errs)
+	}
+	r.Advance(10 * time.Millisecond)
+	<-got
+}
+
+// TestIdleConnIsSmall: what a parked conn costs beside its slot, and its owner's own state.
+func TestIdleConnIsSmall(t *testing.T) {
+	if size := unsafe.Sizeof(reactor.Conn{}); size > 400 {
+		t.Errorf("a Conn has %d bytes", size)
 	}
 }
 

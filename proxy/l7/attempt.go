@@ -125,8 +125,10 @@ func (x *exchange) once() (failure telemetry.Reason) {
 		if failure != telemetry.StaleConnection || fresh || !x.replayable() {
 			return failure
 		}
-		// The endpoint closed an idle connection as our request was on its way.
+		// The endpoint closed an idle connection as our request was on its way:
+		// once more, on a connection that nobody had reason to close.
 		x.hangUp()
+		x.recordStale()
 		fresh = true
 	}
 	x.patience.Stop()
@@ -134,6 +136,13 @@ func (x *exchange) once() (failure telemetry.Reason) {
 		return telemetry.UpstreamStatus
 	}
 	return x.relay()
+}
+
+// recordStale counts the try that met a stale connection; the lease goes on.
+func (x *exchange) recordStale() {
+	x.attempt.End, x.attempt.Retry = x.engine.loop.Now(), telemetry.StaleConnection
+	x.engine.recorder.AttemptEnded(&x.attempt)
+	x.attempt.Retry, x.attempt.Outcome = telemetry.None, telemetry.OutcomeCancelled
 }
 
 // ask sends the request and reads the head of the response.
@@ -288,22 +297,24 @@ func (x *exchange) retry(failure telemetry.Reason) bool {
 	if x.cause != telemetry.None || !x.leased {
 		return false
 	}
-	verdict := x.policy.Decide(retry.Attempt{
+	tried := retry.Attempt{
 		Fault: fault(failure), Status: uint16(x.attempt.Status), Retries: x.retries,
 		Sent: x.sent > 0, Idempotent: retry.Idempotent(x.request.Method()),
 		Replayable: x.replayable(), Answered: x.committed,
-	})
-	switch verdict {
+	}
+	switch x.policy.Decide(tried) {
 	case retry.NotReplayable:
 		x.report.Refusal = telemetry.BodyNotReplayable
 	case retry.Exhausted:
 		x.report.Refusal = telemetry.RetryLimit
 	case retry.Again:
-		if !x.budgeted && !x.backend.TakeRetry() {
-			x.report.Refusal = telemetry.RetryBudget
-			return false
+		if tried.Budgeted() && !x.budgeted {
+			if !x.backend.TakeRetry() {
+				x.report.Refusal = telemetry.RetryBudget
+				return false
+			}
+			x.budgeted = true
 		}
-		x.budgeted = true
 		x.attempt.Retry = failure
 		return true
 	}

@@ -60,13 +60,20 @@ type Attempt struct {
 	Answered bool
 }
 
+// Budgeted reports whether a retry after this attempt needs a place in the
+// backend's Budget. Where nothing was sent the backend has borne nothing, so
+// trying elsewhere adds no load: were it counted, an endpoint that dies under
+// many requests at once would spend the budget, and requests would fail that
+// have a usable endpoint.
+func (a Attempt) Budgeted() bool { return a.Sent }
+
 // Verdict is what to do about a failed attempt.
 type Verdict uint8
 
 const (
 	// GiveUp: the policy does not ask for a retry.
 	GiveUp Verdict = iota
-	// Again: after a backoff, and if the backend's budget allows.
+	// Again: after a backoff and, if the attempt is Budgeted, within the budget.
 	Again
 	// Exhausted: the policy would, but its number of retries is made.
 	Exhausted

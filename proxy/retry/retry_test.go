@@ -93,6 +93,12 @@ func TestNeverAgain(t *testing.T) {
 	}
 }
 
+func TestWhatNeverLeftNeedsNoBudget(t *testing.T) {
+	if (retry.Attempt{Fault: retry.Connect}).Budgeted() || !(retry.Attempt{Fault: retry.Reset, Sent: true}).Budgeted() {
+		t.Fatal("only a request that left counts")
+	}
+}
+
 func TestIdempotent(t *testing.T) {
 	for method, want := range map[string]bool{
 		"GET": true, "HEAD": true, "OPTIONS": true, "TRACE": true, "PUT": true, "DELETE": true,

@@ -27,7 +27,9 @@ const (
 
 	// DefaultRetryAttempts is how often a request is tried again where the
 	// policy says nothing, for connection faults before a byte was sent only.
-	DefaultRetryAttempts = 2
+	// Each goes to an endpoint that was not tried, so four of them that died
+	// together must be met before a request fails.
+	DefaultRetryAttempts = 3
 	// DefaultBackoff is the base of the backoff between attempts, and
 	// DefaultBackoffGrowth times the base is its bound (Envoy's defaults).
 	DefaultBackoff       = 25 * time.Millisecond

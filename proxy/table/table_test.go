@@ -166,7 +166,7 @@ func TestDefaultsAreFilledIn(t *testing.T) {
 	}
 	web := s.Service(addr("10.0.0.2:80"))
 	retry := web.Rules[0].Action.Forward.Retry
-	if retry.Attempts != 2 || !retry.OnConnectFailure || retry.OnReset || retry.Backoff != 25*time.Millisecond || retry.MaxBackoff != 250*time.Millisecond {
+	if retry.Attempts != 3 || !retry.OnConnectFailure || retry.OnReset || retry.Backoff != 25*time.Millisecond || retry.MaxBackoff != 250*time.Millisecond {
 		t.Errorf("retry %+v", retry)
 	}
 	if web.Rules[0].Match.Path != "/api" || web.Default != nil || web.Namespace != "shop" {

@@ -55,12 +55,17 @@ func Run(ctx context.Context, c Config) error {
 	go func() {
 		defer cancel()
 		watched <- file.New(c.PolicyDir, c.Log).Run(ctx, func(set *objects.Set, problems []model.Problem) {
+			if set == nil {
+				c.Status.update(c.Log, problems)
+				return
+			}
 			apply(c, server, set, problems)
 			once()
 		})
 	}()
-	// Nodes are answered once there is something to say: a node that comes first
-	// would else be told that nothing exists.
+	// Nodes are answered once there is something to say: a node that comes first,
+	// or with a configuration that it has saved, would else be told that nothing
+	// exists.
 	select {
 	case <-ready:
 	case <-ctx.Done():
@@ -79,16 +84,7 @@ func apply(c Config, server *serve.Server, set *objects.Set, problems []model.Pr
 	problems = model.SortProblems(slices.Concat(problems, more))
 	changes := server.Update(translate.Model(m))
 
-	known := map[model.Problem]bool{}
-	for _, p := range c.Status.Problems() {
-		known[p] = true
-	}
-	for _, p := range problems {
-		if !known[p] {
-			c.Log.Warn("policy problem", "problem", p.String())
-		}
-	}
-	generation := c.Status.update(problems)
+	generation := c.Status.update(c.Log, problems)
 	if changes != (serve.Changes{}) {
 		c.Log.Info("policy applied", "generation", generation, "services", len(m.Services), "workloads", len(m.Workloads),
 			"changed", changes.Changed, "removed", changes.Removed, "problems", len(problems))
@@ -158,7 +154,17 @@ func (s *Status) serve(server *serve.Server) {
 	s.server = server
 }
 
-func (s *Status) update(problems []Problem) uint64 {
+// update takes in the problems, logs those that are new, and counts.
+func (s *Status) update(log *slog.Logger, problems []Problem) uint64 {
+	known := map[Problem]bool{}
+	for _, p := range s.Problems() {
+		known[p] = true
+	}
+	for _, p := range problems {
+		if !known[p] {
+			log.Warn("policy problem", "problem", p.String())
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.problems = problems

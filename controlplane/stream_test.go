@@ -305,6 +305,31 @@ func TestNodeWithoutNameIsRefused(t *testing.T) {
 	}
 }
 
+// TestDirectoryThatComesLater: a node that has a configuration keeps it while the
+// directory cannot be read.
+func TestDirectoryThatComesLater(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "later")
+	p := start(t, dir)
+	waitFor(t, func() bool { return len(p.status.Problems()) == 1 })
+	answered := make(chan *node, 1)
+	go func() {
+		answered <- p.connect("n1", map[string]map[string]string{resource.ListenerType: {"default/web:80": "x"}})
+	}()
+	if err := os.Mkdir(dir+".new", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, dir+".new", "web.yaml", web)
+	if err := os.Rename(dir+".new", dir); err != nil {
+		t.Fatal(err)
+	}
+	n := <-answered
+	for n.has[resource.ListenerType]["default/web:80"] == "x" {
+		if r := n.next(); len(r.GetRemovedResources()) > 0 {
+			t.Fatalf("removed: %v", r.GetRemovedResources())
+		}
+	}
+}
+
 func TestProblemsComeAndGo(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, dir, "web.yaml", web)

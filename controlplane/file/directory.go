@@ -29,6 +29,8 @@ type directory struct {
 	path    string
 	holdOff time.Duration
 	files   map[string]*contents
+	// known says that the directory could be read once.
+	known bool
 	// failure is why the directory cannot be read; "": it can.
 	failure string
 }
@@ -51,7 +53,7 @@ func (d *directory) scan(now time.Time) (changed bool, err error) {
 		return false, fmt.Errorf("read policy directory: %w", err)
 	}
 	changed = d.failure != ""
-	d.failure = ""
+	d.known, d.failure = true, ""
 	seen := map[string]bool{}
 	for _, e := range entries {
 		name := e.Name()
@@ -189,11 +191,14 @@ func openForWriting(f *os.File) bool {
 
 // objects returns everything that is live and everything that is wrong.
 func (d *directory) objects() (*objects.Set, []model.Problem) {
-	set := &objects.Set{}
 	var problems []model.Problem
 	if d.failure != "" {
 		problems = append(problems, model.Problem{File: d.path, Reason: d.failure})
 	}
+	if !d.known {
+		return nil, problems
+	}
+	set := &objects.Set{}
 	files := make([]*contents, 0, len(d.files))
 	for _, f := range d.files {
 		files = append(files, f)

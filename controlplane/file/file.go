@@ -72,7 +72,9 @@ func Read(dir string) (*objects.Set, []model.Problem, error) {
 
 // Run calls apply with all objects at once and after every change of them or of
 // the problems, on its own goroutine, until ctx ends. The sets are the caller's to
-// keep, not to change. A directory that cannot be read is a problem, not an error.
+// keep, not to change. A directory that cannot be read is a problem, not an error;
+// until it could be read for the first time the set is nil: nothing is known, which
+// is not the same as nothing is there.
 func (s *Source) Run(ctx context.Context, apply func(*objects.Set, []model.Problem)) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {

@@ -211,7 +211,7 @@ func (x *exchange) awaitHead() telemetry.Reason {
 		x.begun = true
 		for len(x.out) > 0 {
 			n, err := x.response.Parse(x.out, &x.engine.limits.Response, x.request.Method())
-			if err != nil {
+			if err != nil || n > 0 && x.uninvited() {
 				x.outcome, x.attempt.Outcome = upstream.Reset, telemetry.OutcomeReset
 				return telemetry.UpstreamProtocol
 			}
@@ -229,6 +229,12 @@ func (x *exchange) awaitHead() telemetry.Reason {
 			x.response.Reset()
 		}
 	}
+}
+
+// uninvited: a 101 that nobody asked for, or before the request's end (RFC 9110 7.8),
+// would make a tunnel past routing and policy.
+func (x *exchange) uninvited() bool {
+	return x.response.Status() == 101 && (x.request.Upgrade() == nil || !x.body.Done() || x.upload.running)
 }
 
 // readUp waits without a buffer, then reads once into out.

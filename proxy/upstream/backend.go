@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/culvert-mesh/culvert/proxy/balance"
+	"github.com/culvert-mesh/culvert/proxy/breaker"
 	"github.com/culvert-mesh/culvert/proxy/retry"
 	"github.com/culvert-mesh/culvert/proxy/table"
 	"github.com/culvert-mesh/culvert/proxy/telemetry"
@@ -61,11 +62,12 @@ func newBackend(name string, r *Registry) *Backend {
 // Name is the backend's name.
 func (b *Backend) Name() string { return b.name }
 
-// apply moves to the next version and reports whether endpoints were removed.
-func (b *Backend) apply(t *table.Backend) (removed bool) {
+// apply moves to the next version. It returns whether endpoints were removed,
+// and the one that had to be taken back into use, if any.
+func (b *Backend) apply(t *table.Backend) (removed bool, revived *Endpoint) {
 	old := b.current.Load()
 	if same(old.table, t) {
-		return false
+		return false, nil
 	}
 	next := &members{table: t, all: make([]*Endpoint, len(t.Endpoints))}
 	var gone []*Endpoint
@@ -83,11 +85,11 @@ func (b *Backend) apply(t *table.Backend) (removed bool) {
 	}
 	gone = append(gone, left...)
 	next.choose()
-	b.publish(next, old)
+	revived = b.publish(next, old)
 	for _, e := range gone {
 		e.removed.Store(true)
 	}
-	return len(gone) > 0
+	return len(gone) > 0, revived
 }
 
 // same reports whether nothing that matters here differs.
@@ -116,19 +118,19 @@ func (m *members) choose() {
 }
 
 // publish makes next current and counts anew what is usable.
-func (b *Backend) publish(next, old *members) {
-	var revived *Endpoint
+func (b *Backend) publish(next, old *members) (revived *Endpoint) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	for _, e := range old.candidates {
 		e.candidate = false
 	}
 	usable := int32(0)
 	for _, e := range next.candidates {
 		e.candidate = true
-		if next.table.Breaker.Disabled && e.breaker.State() != closed {
+		if next.table.Breaker.Disabled && e.breaker.State() != breaker.Closed {
 			e.breaker.Close()
 		}
-		if e.breaker.State() == closed {
+		if e.breaker.State() == breaker.Closed {
 			usable++
 		}
 	}
@@ -138,15 +140,12 @@ func (b *Backend) publish(next, old *members) {
 		revived = slices.MinFunc(next.candidates, dueFirst)
 		revived.breaker.Close()
 		revived.last.Store(true)
+		b.lasts.Add(1)
 		usable = 1
 	}
 	b.usable.Store(usable)
 	b.current.Store(next)
-	b.mu.Unlock()
-	if revived != nil {
-		b.lasts.Add(1)
-		b.registry.tell(revived.change(Ejected, Last))
-	}
+	return revived
 }
 
 // remove marks every endpoint as gone. The members stay, for requests that

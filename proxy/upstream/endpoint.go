@@ -129,8 +129,6 @@ func (e *Endpoint) Health() Health {
 	return Healthy
 }
 
-const closed = breaker.Closed
-
 // dueFirst orders ejected endpoints by when they are due.
 func dueFirst(a, b *Endpoint) int { return cmp.Compare(a.breaker.Until(), b.breaker.Until()) }
 

@@ -3,10 +3,12 @@ package upstream_test
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/culvert-mesh/culvert/proxy/proxytest"
+	"github.com/culvert-mesh/culvert/proxy/telemetry"
 	"github.com/culvert-mesh/culvert/proxy/upstream"
 )
 
@@ -183,5 +185,67 @@ func TestSweep(t *testing.T) {
 	}
 	if w.exchange(0, 7) || !w.exchange(0, 7) {
 		t.Fatal("a new pool does not work")
+	}
+}
+
+// Endpoints come and go under load: every attempt finds one that works, and in
+// the end every connection is accounted for.
+func TestChurn(t *testing.T) {
+	var at []netip.AddrPort
+	for range 3 {
+		at = append(at, proxytest.Listen(t).Addr())
+	}
+	w := newWorld(t, 2, none, at...)
+	backend := w.backend()
+	var done [2]<-chan struct{}
+	met := [2]map[*upstream.Endpoint]bool{{}, {}}
+	for loop := range done {
+		done[loop] = w.Go(loop, func() {
+			for i := range 600 {
+				l, reason := backend.Acquire(w.pools[loop], nil)
+				if reason != telemetry.None {
+					t.Errorf("no lease: %s", reason)
+					return
+				}
+				met[loop][l.Endpoint()] = true
+				c, _, err := l.Conn(uint32(i%3), i%10 == 0)
+				if err != nil {
+					t.Error(err)
+					l.Done(upstream.ConnectFailed)
+					continue
+				}
+				w.Loop(loop).Yield()
+				if i%7 == 0 {
+					l.Drop(c)
+				} else {
+					l.Keep(c)
+				}
+				l.Done(upstream.OK)
+			}
+		})
+	}
+	for i := range 200 {
+		w.apply(at[i%3], at[(i+i/3)%3])
+		w.Settle()
+	}
+	for _, d := range done {
+		<-d
+	}
+	w.apply()
+	w.Settle()
+	for _, s := range w.registry.PoolStats() {
+		if s.Idle != 0 || s.Reused == 0 {
+			t.Errorf("%+v", s)
+		}
+	}
+	for loop := range met {
+		for e := range met[loop] {
+			if e.Connections() != 0 || e.InFlight() != 0 {
+				t.Errorf("%s has %d connections, %d in flight", e.Addr(), e.Connections(), e.InFlight())
+			}
+		}
+	}
+	if backend.Live() != 0 {
+		t.Errorf("%d live", backend.Live())
 	}
 }

@@ -129,17 +129,33 @@ func (v *View) Backend(t *table.Backend) *Backend {
 // is gone gets no new request. A backend that is gone altogether goes on as it
 // was for those who hold an older View. Calls are serialised.
 func (r *Registry) Apply(s *table.Snapshot) *View {
-	r.mu.Lock()
 	v := &View{backends: make([]*Backend, len(s.Backends))}
+	pools, removed, revived := r.move(s, v)
+	for _, e := range revived {
+		r.tell(e.change(Ejected, Last))
+	}
+	if removed {
+		for _, p := range pools {
+			p.loop.Post(p.closeRemoved)
+		}
+	}
+	return v
+}
+
+// move is Apply as far as mu is needed.
+func (r *Registry) move(s *table.Snapshot, v *View) (pools []*Pools, removed bool, revived []*Endpoint) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	next := make(map[string]*Backend, len(s.Backends))
-	removed := false
 	for i, t := range s.Backends {
 		b := r.backends[t.Name]
 		if b == nil {
 			b = newBackend(t.Name, r)
 		}
-		if b.apply(t) {
-			removed = true
+		gone, again := b.apply(t)
+		removed = removed || gone
+		if again != nil {
+			revived = append(revived, again)
 		}
 		next[t.Name], v.backends[i] = b, b
 	}
@@ -149,14 +165,7 @@ func (r *Registry) Apply(s *table.Snapshot) *View {
 		}
 	}
 	r.backends = next
-	pools := r.pools
-	r.mu.Unlock()
-	if removed {
-		for _, p := range pools {
-			p.loop.Post(p.closeRemoved)
-		}
-	}
-	return v
+	return r.pools, removed, revived
 }
 
 // Forget closes the idle connections of a workload that is gone, soon, on

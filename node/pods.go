@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/culvert-mesh/culvert/node/capture"
+	"github.com/culvert-mesh/culvert/node/workload"
 	"github.com/culvert-mesh/culvert/node/xds"
 	"github.com/culvert-mesh/culvert/proxy"
 )
@@ -42,6 +43,8 @@ type pods struct {
 	log    *slog.Logger
 	drain  time.Duration
 	wanted chan wanted
+	// inspect looks into a namespace.
+	inspect func(path string) (workload.Netns, error)
 
 	// owned by run
 	want    []xds.Workload
@@ -91,7 +94,7 @@ type PodState struct {
 
 func newPods(kernel enroller, server accepter, cfg Config) *pods {
 	return &pods{kernel: kernel, server: server, log: cfg.Log, drain: cfg.DrainTimeout,
-		wanted: make(chan wanted), here: map[string]*enrolled{}}
+		wanted: make(chan wanted), inspect: workload.Inspect, here: map[string]*enrolled{}}
 }
 
 // update makes list the workloads of this node, and returns when each was
@@ -180,8 +183,12 @@ func (p *pods) enrol(w xds.Workload) error {
 		return errors.New("the pod names no network namespace (annotation culvert.dev/netns)")
 	}
 	p.vacate(w.Netns)
+	addresses, err := p.addresses(w)
+	if err != nil {
+		return err
+	}
 	id := p.lastID + 1
-	pod, err := p.kernel.Enrol(capture.Workload{ID: id, NetnsPath: w.Netns, Addresses: w.Addresses})
+	pod, err := p.kernel.Enrol(capture.Workload{ID: id, NetnsPath: w.Netns, Addresses: addresses})
 	if err != nil {
 		return err
 	}
@@ -197,6 +204,16 @@ func (p *pods) enrol(w xds.Workload) error {
 	p.here[w.UID] = &enrolled{id: id, workload: w, cookie: pod.Cookie}
 	p.log.Info("workload enrolled", "workload", w.Namespace+"/"+w.Name, "uid", w.UID, "netns", w.Netns, "id", id)
 	return nil
+}
+
+// addresses are the pod's as its object says, or, where that says nothing (a
+// hand-written one has no status), as its namespace does.
+func (p *pods) addresses(w xds.Workload) ([]netip.Addr, error) {
+	if len(w.Addresses) > 0 {
+		return w.Addresses, nil
+	}
+	found, err := p.inspect(w.Netns)
+	return found.Addresses, err
 }
 
 // expel stops capturing; what is open may end by itself for as long as a drain.

@@ -28,7 +28,7 @@ type bed struct {
 }
 
 // inBubble runs a test with a client and a control plane in virtual time.
-func inBubble(t *testing.T, dir string, test func(b *bed)) {
+func inBubble(t *testing.T, dir string, test func(t *testing.T, b *bed)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &bed{t: t, server: startScripted(t)}
@@ -38,7 +38,7 @@ func inBubble(t *testing.T, dir string, test func(b *bed)) {
 			b.server.server.Stop()
 			idle()
 		}()
-		test(b)
+		test(t, b)
 	})
 }
 
@@ -98,7 +98,7 @@ func shop(x *scriptedStream) {
 }
 
 func TestFirstConfigurationIsAppliedWhole(t *testing.T) {
-	inBubble(t, "", func(b *bed) {
+	inBubble(t, "", func(t *testing.T, b *bed) {
 		x := b.stream()
 		first := x.drain()
 		var asked []string
@@ -137,7 +137,7 @@ func TestFirstConfigurationIsAppliedWhole(t *testing.T) {
 }
 
 func TestRouteWaitsForItsCluster(t *testing.T) {
-	inBubble(t, "", func(b *bed) {
+	inBubble(t, "", func(t *testing.T, b *bed) {
 		x := b.stream()
 		shop(x)
 		x.ack(routes, list(table1("shop/api:80", forward("shop/new/0", "shop/v2:80"))))
@@ -163,7 +163,7 @@ func TestRouteWaitsForItsCluster(t *testing.T) {
 }
 
 func TestMissingClusterIsGivenUp(t *testing.T) {
-	inBubble(t, "", func(b *bed) {
+	inBubble(t, "", func(t *testing.T, b *bed) {
 		x := b.stream()
 		shop(x)
 		x.ack(routes, list(table1("shop/api:80", forward("shop/new/0", "shop/gone:80"))))
@@ -180,7 +180,7 @@ func TestMissingClusterIsGivenUp(t *testing.T) {
 }
 
 func TestFirstConfigurationDoesNotWaitForEver(t *testing.T) {
-	inBubble(t, "", func(b *bed) {
+	inBubble(t, "", func(t *testing.T, b *bed) {
 		x := b.stream()
 		x.ack(clusters, list(edsCluster("shop/api:80"), edsCluster("shop/slow:80")))
 		x.ack(endpoints, list(assign("shop/api:80", "10.1.0.1")))
@@ -197,7 +197,7 @@ func TestFirstConfigurationDoesNotWaitForEver(t *testing.T) {
 }
 
 func TestBadResourceIsRefusedWholeAndAlone(t *testing.T) {
-	inBubble(t, "", func(b *bed) {
+	inBubble(t, "", func(t *testing.T, b *bed) {
 		x := b.stream()
 		shop(x)
 		bad := edsCluster("shop/api:80")
@@ -235,7 +235,7 @@ func TestBadResourceIsRefusedWholeAndAlone(t *testing.T) {
 }
 
 func TestOriginStaysWithItsService(t *testing.T) {
-	inBubble(t, "", func(b *bed) {
+	inBubble(t, "", func(t *testing.T, b *bed) {
 		x := b.stream()
 		shop(x)
 		x.ack(clusters, list(edsCluster("shop/aaa:80")))
@@ -256,7 +256,7 @@ func TestOriginStaysWithItsService(t *testing.T) {
 }
 
 func TestOriginMovesWithinOneResponse(t *testing.T) {
-	inBubble(t, "", func(b *bed) {
+	inBubble(t, "", func(t *testing.T, b *bed) {
 		x := b.stream()
 		x.ack(workloads, nil)
 		x.ack(clusters, list(edsCluster("a/a:80"), edsCluster("a/b:80")))
@@ -273,7 +273,7 @@ func TestOriginMovesWithinOneResponse(t *testing.T) {
 }
 
 func TestReconnectTellsVersions(t *testing.T) {
-	inBubble(t, "", func(b *bed) {
+	inBubble(t, "", func(t *testing.T, b *bed) {
 		x := b.stream()
 		shop(x)
 		x.end <- status.Error(codes.Unavailable, "going away")
@@ -304,11 +304,11 @@ func TestReconnectTellsVersions(t *testing.T) {
 func TestStartsFromTheStateFile(t *testing.T) {
 	dir := t.TempDir()
 	var before string
-	inBubble(t, dir, func(b *bed) {
+	inBubble(t, dir, func(t *testing.T, b *bed) {
 		shop(b.stream())
 		before = b.last().Snapshot.Version
 	})
-	inBubble(t, dir, func(b *bed) {
+	inBubble(t, dir, func(t *testing.T, b *bed) {
 		// The control plane is away: no response is ever sent.
 		x := b.stream()
 		u := b.last()
@@ -330,7 +330,7 @@ func TestStartsFromTheStateFile(t *testing.T) {
 }
 
 func TestApplyIsTriedAgain(t *testing.T) {
-	inBubble(t, "", func(b *bed) {
+	inBubble(t, "", func(t *testing.T, b *bed) {
 		b.fail = errors.New("map is full")
 		x := b.stream()
 		shop(x)
@@ -347,7 +347,7 @@ func TestApplyIsTriedAgain(t *testing.T) {
 }
 
 func TestSnapshotIsBuiltOncePerContent(t *testing.T) {
-	inBubble(t, "", func(b *bed) {
+	inBubble(t, "", func(t *testing.T, b *bed) {
 		x := b.stream()
 		shop(x)
 		first := b.last()

@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -22,39 +24,55 @@ type source struct {
 	test bool
 }
 
-// sources reads every Go file of the module that is not generated.
+// readOnce parses everything once for all tests.
+var readOnce = sync.OnceValues(read)
+
+// sources is every Go file of the module that is not generated.
 func sources(t *testing.T) []source {
 	t.Helper()
-	root, err := filepath.Abs("../..")
+	all, err := readOnce()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return all
+}
+
+func read() ([]source, error) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		return nil, err
+	}
+	packages, err := listOnce()
+	if err != nil {
+		return nil, err
+	}
 	var all []source
-	for _, p := range ours(t) {
-		for _, names := range [][]string{p.GoFiles, p.TestGoFiles, p.XTestGoFiles} {
-			for _, name := range names {
-				path := filepath.Join(p.Dir, name)
-				text, err := os.ReadFile(path)
-				if err != nil {
-					t.Fatal(err)
-				}
-				set := token.NewFileSet()
-				file, err := parser.ParseFile(set, path, text, parser.ParseComments)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if ast.IsGenerated(file) {
-					continue
-				}
-				below, err := filepath.Rel(root, path)
-				if err != nil {
-					t.Fatal(err)
-				}
-				all = append(all, source{below, text, file, set, strings.HasSuffix(name, "_test.go")})
+	for _, p := range packages {
+		for _, name := range slices.Concat(p.GoFiles, p.TestGoFiles, p.XTestGoFiles) {
+			s, err := readSource(root, filepath.Join(p.Dir, name))
+			if err != nil {
+				return nil, err
+			}
+			if !ast.IsGenerated(s.file) {
+				all = append(all, s)
 			}
 		}
 	}
-	return all
+	return all, nil
+}
+
+func readSource(root, path string) (source, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return source{}, err
+	}
+	set := token.NewFileSet()
+	file, err := parser.ParseFile(set, path, text, parser.ParseComments)
+	if err != nil {
+		return source{}, err
+	}
+	below, err := filepath.Rel(root, path)
+	return source{below, text, file, set, strings.HasSuffix(path, "_test.go")}, err
 }
 
 const (

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -14,30 +16,36 @@ const module = "github.com/culvert-mesh/culvert"
 
 // listed is what `go list -json` says of a package.
 type listed struct {
-	ImportPath, Name, Dir           string
-	Imports                         []string
-	GoFiles, TestGoFiles            []string
-	XTestGoFiles, IgnoredGoFiles    []string
-	Standard                        bool
-	TestImports, XTestImports       []string
-	CgoFiles, EmbedPatterns, SFiles []string
+	ImportPath, Name, Dir              string
+	Imports                            []string
+	GoFiles, TestGoFiles, XTestGoFiles []string
 }
+
+// listOnce runs go list once for all tests.
+var listOnce = sync.OnceValues(list)
 
 // ours lists the packages of the module.
 func ours(t *testing.T) []listed {
 	t.Helper()
-	cmd := exec.Command("go", "list", "-e", "-json", module+"/...")
-	out, err := cmd.Output()
+	all, err := listOnce()
 	if err != nil {
-		t.Fatalf("list packages: %v", err)
+		t.Fatal(err)
+	}
+	return all
+}
+
+func list() ([]listed, error) {
+	out, err := exec.Command("go", "list", "-e", "-json", module+"/...").Output()
+	if err != nil {
+		return nil, fmt.Errorf("list packages: %w", err)
 	}
 	var all []listed
 	for d := json.NewDecoder(bytes.NewReader(out)); ; {
 		var p listed
 		if err := d.Decode(&p); errors.Is(err, io.EOF) {
-			return all
+			return all, nil
 		} else if err != nil {
-			t.Fatalf("read the list of packages: %v", err)
+			return nil, fmt.Errorf("read the list of packages: %w", err)
 		}
 		all = append(all, p)
 	}

@@ -117,6 +117,12 @@ func (in Input) parentPorts(r Route, p gwv1.ParentReference) ([]string, *model.F
 		return nil, &model.Fault{Field: ".name", Reason: fmt.Sprintf(
 			"not accepted: Service %s is headless: its clients dial pods, which is not captured", name)}
 	}
+	return portsOf(service, p)
+}
+
+// portsOf picks the ports that a parentRef means: all, or those of its port and
+// sectionName. A port that speaks no HTTP is a fault where it is meant by name.
+func portsOf(service *model.Service, p gwv1.ParentReference) ([]string, *model.Fault) {
 	var ids []string
 	var fault *model.Fault
 	for _, port := range service.Ports {
@@ -135,7 +141,7 @@ func (in Input) parentPorts(r Route, p gwv1.ParentReference) ([]string, *model.F
 		if p.Port == nil {
 			field = ".sectionName"
 		}
-		return nil, &model.Fault{Field: field, Reason: fmt.Sprintf("Service %s has no such port", name)}
+		return nil, &model.Fault{Field: field, Reason: fmt.Sprintf("Service %s has no such port", service.Name)}
 	}
 	return ids, fault
 }

@@ -15,14 +15,11 @@ func itoa(i int) string { return strconv.Itoa(i) }
 
 // workloads are the enrolled pods that run somewhere.
 func (j *join) workloads() []model.Workload {
-	namespaces := map[string]string{metav1.NamespaceDefault: ""}
-	for _, n := range j.set.Namespaces {
-		namespaces[n.Ref.Name.Name] = n.Value.Labels[MeshLabel]
-	}
+	labels := j.namespaceLabels()
 	owner := map[string]model.Name{}
 	var out []model.Workload
 	for _, p := range j.set.Pods {
-		label, exists := namespaces[p.Ref.Name.Namespace]
+		label, exists := labels[p.Ref.Name.Namespace]
 		if !exists {
 			j.problem(p.Ref, "metadata.namespace", "Namespace %s does not exist", p.Ref.Name.Namespace)
 		}
@@ -54,6 +51,15 @@ func (j *join) workloads() []model.Workload {
 		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.UID, b.UID))
 	})
 	return j.uniqueUIDs(out)
+}
+
+// namespaceLabels are the mesh labels of all namespaces. "default" always exists.
+func (j *join) namespaceLabels() map[string]string {
+	out := map[string]string{metav1.NamespaceDefault: ""}
+	for _, n := range j.set.Namespaces {
+		out[n.Ref.Name.Name] = n.Value.Labels[MeshLabel]
+	}
+	return out
 }
 
 // uniqueUIDs keeps the first of workloads with one UID: it is their name on the wire.

@@ -35,7 +35,7 @@ func compileEndpoints(where at, in []EndpointInput) []EndpointInput {
 		}
 		total += uint64(e.Weight)
 		if reason := addressFault(e.Addr); reason != "" {
-			where.in("endpoints[%d].addr", i).fault("%s %s", e.Addr, reason)
+			where.item("endpoints", i).in("addr").fault("%s %s", e.Addr, reason)
 		}
 		out[i] = e
 	}

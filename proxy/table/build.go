@@ -37,7 +37,7 @@ func (b *builder) addBackends(in []BackendInput) {
 	s := b.snapshot
 	s.Backends = make([]*Backend, 0, len(in))
 	for i := range in {
-		where := at{&b.faults, "backend " + in[i].Name, ""}
+		where := at{to: &b.faults, kind: "backend", name: in[i].Name}
 		if _, twice := b.backends[in[i].Name]; twice {
 			where.in("name").fault("is used by two backends")
 			continue
@@ -59,7 +59,7 @@ func (b *builder) addServices(in []ServiceInput) {
 	s.byOrigin = make(map[netip.AddrPort]*Service, len(in))
 	names := make(map[string]bool, len(in))
 	for i := range in {
-		where := at{&b.faults, "service " + in[i].Name, ""}
+		where := at{to: &b.faults, kind: "service", name: in[i].Name}
 		if names[in[i].Name] {
 			where.in("name").fault("is used by two services")
 			continue
@@ -123,7 +123,7 @@ func (b *builder) compileService(where at, in *ServiceInput) *Service {
 	}
 	s.Rules = make([]*Rule, len(in.Rules))
 	for i := range in.Rules {
-		s.Rules[i] = b.compileRule(where.in("rules[%d]", i), &in.Rules[i])
+		s.Rules[i] = b.compileRule(where.item("rules", i), &in.Rules[i])
 	}
 	s.Paths = newPathIndex(s.Rules)
 	return s

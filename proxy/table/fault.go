@@ -3,6 +3,7 @@ package table
 import (
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // FieldError is one fault of a configuration.
@@ -39,27 +40,48 @@ func Faults(err error) []*FieldError {
 // faults collects what is wrong while a configuration is built.
 type faults struct{ list []error }
 
-// at names one field of one resource; in makes a nested one. It is a value
-// so that checks can be plain functions that are handed their place.
+// at names one field of one resource; in and item make a nested one. It is a
+// plain value, so that checks can be plain functions that
+// are handed their place, and the path becomes a string only when there is a
+// fault: there are a million places in a large configuration.
 type at struct {
-	to       *faults
-	resource string
-	field    string
+	to         *faults
+	kind, name string
+	depth      int
+	path       [maxDepth]step
+}
+
+// maxDepth is how deep fields nest: rules[0].action.forward.backends[0].requestHeaders.set
+// has 6 steps.
+const maxDepth = 7
+
+// step is one field, or an element of it when index is not negative.
+type step struct {
+	field string
+	index int
 }
 
 // in returns the place of a field inside this one.
-func (a at) in(format string, args ...any) at {
-	field := format
-	if len(args) > 0 {
-		field = fmt.Sprintf(format, args...)
-	}
-	if a.field != "" {
-		field = a.field + "." + field
-	}
-	return at{a.to, a.resource, field}
+func (a at) in(field string) at { return a.item(field, -1) }
+
+// item returns the place of an element of a field inside this one.
+func (a at) item(field string, index int) at {
+	a.path[a.depth] = step{field, index}
+	a.depth++
+	return a
 }
 
 // fault records that this place is wrong.
 func (a at) fault(format string, args ...any) {
-	a.to.list = append(a.to.list, &FieldError{a.resource, a.field, fmt.Sprintf(format, args...)})
+	var path strings.Builder
+	for i, s := range a.path[:a.depth] {
+		if i > 0 {
+			path.WriteByte('.')
+		}
+		path.WriteString(s.field)
+		if s.index >= 0 {
+			fmt.Fprintf(&path, "[%d]", s.index)
+		}
+	}
+	a.to.list = append(a.to.list, &FieldError{a.kind + " " + a.name, path.String(), fmt.Sprintf(format, args...)})
 }

@@ -42,7 +42,7 @@ func compileTests(where at, field string, in []ValueMatch) []ValueTest {
 	var out []ValueTest
 	for i := range in {
 		m := &in[i]
-		here := where.in("%s[%d]", field, i)
+		here := where.item(field, i)
 		test := ValueTest{Name: m.Name, Kind: m.Kind, Value: m.Value, Invert: m.Invert}
 		if field == "headers" {
 			test.Name = strings.ToLower(m.Name)

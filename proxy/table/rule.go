@@ -49,7 +49,7 @@ func (b *builder) compileForward(where at, in *ForwardInput, path PathKind) *For
 	}
 	for i := range in.Backends {
 		share := &in.Backends[i]
-		here := where.in("backends[%d]", i)
+		here := where.item("backends", i)
 		out.total += uint64(share.Weight)
 		compiled := Share{
 			Name:            share.Backend,
@@ -169,7 +169,7 @@ func compileRetry(where at, in *RetryInput) *Retry {
 	for i, code := range out.Codes {
 		if code < 400 || code > 599 {
 			// Gateway API HTTPRouteRetryStatusCode has the same bounds.
-			where.in("codes[%d]", i).fault("is %d, not between 400 and 599", code)
+			where.item("codes", i).fault("is %d, not between 400 and 599", code)
 		}
 	}
 	slices.Sort(out.Codes)

@@ -33,15 +33,19 @@ static __always_inline void copy_addr(__be32 to[4], const __be32 from[4])
  */
 static __always_inline int heartbeat_fresh(const struct heartbeat *h, __u32 generation, __u64 now)
 {
-	if (h->generation != generation || h->loops == 0 || h->loops > MAX_LOOPS)
+	if (h->generation != generation || h->loops == 0)
 		return 0;
+	/*
+	 * The limit is checked after the loop: before it, the compiler would drop
+	 * the loop's own bound, which verifiers up to 6.1 need to see.
+	 */
 	for (__u32 i = 0; i < MAX_LOOPS; i++) {
 		if (i >= h->loops)
-			break;
+			return 1;
 		if ((__s64)(now - h->stamp[i]) >= (__s64)STALE_NS)
 			return 0;
 	}
-	return 1;
+	return h->loops == MAX_LOOPS;
 }
 
 /*

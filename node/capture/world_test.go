@@ -190,11 +190,17 @@ func (w *world) appIn(netns string, f func() error) error {
 	})
 }
 
-// onThread runs f on a thread that ends with it.
+// onThread runs f on a thread that ends with it. Never on the process's first
+// thread: the runtime parks that one for ever instead of ending it.
 func onThread(f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			done <- onThread(f)
+			runtime.UnlockOSThread()
+			return
+		}
 		done <- f()
 	}()
 	return <-done

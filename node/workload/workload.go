@@ -27,24 +27,28 @@ func Inspect(path string) (Netns, error) {
 		return Netns{}, fmt.Errorf("open network namespace %s: %w", path, err)
 	}
 	defer unix.Close(fd)
-	type answer struct {
-		netns Netns
-		err   error
-	}
-	answers := make(chan answer)
+	var n Netns
+	done := make(chan error, 1)
 	go func() {
-		// Never unlocked: the thread dies with the goroutine, so it need not
-		// find its way home.
 		runtime.LockOSThread()
-		if err := unix.Setns(fd, unix.CLONE_NEWNET); err != nil {
-			answers <- answer{err: fmt.Errorf("enter network namespace %s: %w", path, err)}
+		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			defer unix.Close(home)
+			err = unix.Setns(fd, unix.CLONE_NEWNET)
+		}
+		if err != nil {
+			runtime.UnlockOSThread()
+			done <- fmt.Errorf("enter network namespace %s: %w", path, err)
 			return
 		}
-		n, err := look()
-		answers <- answer{n, err}
+		n, err = look()
+		if unix.Setns(home, unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread() // else the thread ends with this goroutine
+		}
+		done <- err
 	}()
-	a := <-answers
-	return a.netns, a.err
+	err = <-done
+	return n, err
 }
 
 // look reads the calling thread's own namespace.

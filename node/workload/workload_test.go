@@ -49,7 +49,7 @@ func TestInspect(t *testing.T) {
 	}
 }
 
-// makeNetns makes a namespace with addrs on a bridge, and mounts it on a file.
+// makeNetns makes a namespace with addrs on a veth, and mounts it on a file.
 func makeNetns(t *testing.T, addrs []netip.Addr) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "netns")
@@ -58,7 +58,7 @@ func makeNetns(t *testing.T, addrs []netip.Addr) string {
 	}
 	done := make(chan error)
 	go func() {
-		runtime.LockOSThread() // and the thread ends with the goroutine
+		runtime.LockOSThread() // never unlocked: the thread stays in the namespace
 		done <- fill(file, addrs)
 	}()
 	if err := <-done; err != nil {
@@ -84,8 +84,8 @@ func fill(file string, addrs []netip.Addr) error {
 		return err
 	}
 	defer links.Close()
-	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}}
-	if err := links.LinkAdd(bridge); err != nil {
+	eth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "eth1"}
+	if err := links.LinkAdd(eth); err != nil {
 		return err
 	}
 	for _, a := range addrs {
@@ -94,11 +94,11 @@ func fill(file string, addrs []netip.Addr) error {
 			return err
 		}
 		addr.Flags = unix.IFA_F_NODAD
-		if err := links.AddrAdd(bridge, addr); err != nil {
+		if err := links.AddrAdd(eth, addr); err != nil {
 			return err
 		}
 	}
-	for _, name := range []string{"lo", "eth0"} {
+	for _, name := range []string{"lo", "eth0", "eth1"} {
 		link, err := links.LinkByName(name)
 		if err != nil {
 			return err

@@ -24,9 +24,7 @@ const (
 func Check(r *gwv1.HTTPRoute) []model.Fault {
 	c := &checker{}
 	applyDefaults(&r.Spec)
-	if len(r.Spec.Rules) > maxRules {
-		c.fault("spec.rules", "has %d entries, at most %d are allowed", len(r.Spec.Rules), maxRules)
-	}
+	c.limit("spec.rules", len(r.Spec.Rules), maxRules)
 	total := 0
 	names := map[gwv1.SectionName]bool{}
 	for i := range r.Spec.Rules {
@@ -97,9 +95,18 @@ func (c *checker) at(field string, f func()) {
 	c.prefix = outer
 }
 
+// limit refuses a list of more than most entries.
+func (c *checker) limit(field string, entries, most int) {
+	if entries > most {
+		c.fault(field, "has %d entries, at most %d are allowed", entries, most)
+	}
+}
+
 func (c *checker) rule(r *gwv1.HTTPRouteRule) {
-	if len(r.Matches) > maxMatches {
-		c.fault("matches", "has %d entries, at most %d are allowed", len(r.Matches), maxMatches)
+	c.limit("matches", len(r.Matches), maxMatches)
+	// The name is part of a metric's label.
+	if n := r.Name; n != nil && (!matches(hostname, string(*n)) || len(*n) > 253) {
+		c.fault("name", "%q is not a name (RFC 1123)", *n)
 	}
 	for i := range r.Matches {
 		c.at(fmt.Sprintf("matches[%d]", i), func() { c.match(&r.Matches[i]) })
@@ -111,9 +118,7 @@ func (c *checker) rule(r *gwv1.HTTPRouteRule) {
 	if redirects && len(r.BackendRefs) > 0 {
 		c.fault("filters", "RequestRedirect must not be used together with backendRefs")
 	}
-	if len(r.BackendRefs) > maxList {
-		c.fault("backendRefs", "has %d entries, at most %d are allowed", len(r.BackendRefs), maxList)
-	}
+	c.limit("backendRefs", len(r.BackendRefs), maxList)
 	for i := range r.BackendRefs {
 		c.at(fmt.Sprintf("backendRefs[%d]", i), func() { c.backendRef(&r.BackendRefs[i], onePrefix) })
 	}

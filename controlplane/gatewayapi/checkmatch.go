@@ -12,6 +12,9 @@ import (
 // maxAttempts is ours, not the API's: more retries than this are a mistake.
 const maxAttempts = 100
 
+// maxExpression is the CRD's bound of a value; a path's is lower, to no purpose here.
+const maxExpression = 4096
+
 // Syntax that the CRD demands. Values with a backquote cannot be raw strings.
 const (
 	headerName  = "[A-Za-z0-9!#$%&'*+\\-.^_`|~]+"
@@ -30,6 +33,8 @@ func (c *checker) match(m *gwv1.HTTPRouteMatch) {
 	if m.Method != nil && !slices.Contains(methods(), *m.Method) {
 		c.fault("method", "%q is not one of %v", *m.Method, methods())
 	}
+	c.limit("headers", len(m.Headers), maxList)
+	c.limit("queryParams", len(m.QueryParams), maxList)
 	names := map[string]bool{}
 	for i, h := range m.Headers {
 		c.at(fmt.Sprintf("headers[%d]", i), func() {
@@ -105,6 +110,10 @@ func (c *checker) valueMatch(kind, name, value string) {
 }
 
 func (c *checker) regexp(field, expression string) {
+	if len(expression) > maxExpression {
+		c.fault(field, "is longer than %d characters", maxExpression)
+		return
+	}
 	if _, err := regexp.Compile(expression); err != nil {
 		c.fault(field, "%v", err)
 	}
@@ -112,9 +121,7 @@ func (c *checker) regexp(field, expression string) {
 
 // filters checks a list of filters; onePrefix: the rule has one match, a prefix.
 func (c *checker) filters(fs []gwv1.HTTPRouteFilter, onePrefix bool) {
-	if len(fs) > maxList {
-		c.fault("filters", "has %d entries, at most %d are allowed", len(fs), maxList)
-	}
+	c.limit("filters", len(fs), maxList)
 	seen := map[gwv1.HTTPRouteFilterType]bool{}
 	for i := range fs {
 		f := &fs[i]
@@ -178,28 +185,41 @@ func (c *checker) headers(field string, f *gwv1.HTTPHeaderFilter) {
 	if f == nil {
 		return
 	}
-	lists := []struct {
-		name    string
-		headers []gwv1.HTTPHeader
-	}{{"set", f.Set}, {"add", f.Add}}
-	for _, l := range lists {
-		names := map[string]bool{}
-		for i, h := range l.headers {
-			c.at(fmt.Sprintf("%s.%s[%d]", field, l.name, i), func() {
-				if !matches(headerName, string(h.Name)) {
-					c.fault("name", "%q is not a header name", h.Name)
-				}
-				if !matches(headerValue, h.Value) || len(h.Value) > 4096 {
-					c.fault("value", "%q is not a header value", h.Value)
-				}
-				c.unique(names, strings.ToLower(string(h.Name)))
-			})
+	c.at(field, func() {
+		c.headerList("set", f.Set)
+		c.headerList("add", f.Add)
+		c.limit("remove", len(f.Remove), maxList)
+		for i, name := range f.Remove {
+			c.changeable(fmt.Sprintf("remove[%d]", i), name)
 		}
+	})
+}
+
+func (c *checker) headerList(field string, hs []gwv1.HTTPHeader) {
+	c.limit(field, len(hs), maxList)
+	names := map[string]bool{}
+	for i, h := range hs {
+		c.at(fmt.Sprintf("%s[%d]", field, i), func() {
+			c.changeable("name", string(h.Name))
+			if !matches(headerValue, h.Value) || len(h.Value) > 4096 {
+				c.fault("value", "%q is not a header value", h.Value)
+			}
+			c.unique(names, strings.ToLower(string(h.Name)))
+		})
 	}
-	for i, name := range f.Remove {
-		if !matches(headerName, name) {
-			c.fault(fmt.Sprintf("%s.remove[%d]", field, i), "%q is not a header name", name)
-		}
+}
+
+// changeable refuses names that are none, and those of framing and of one hop: the
+// proxy alone writes these, or a request could be read in two ways (RFC 9112 11.2).
+func (c *checker) changeable(field, name string) {
+	switch strings.ToLower(name) {
+	case "content-length", "transfer-encoding", "connection", "proxy-connection",
+		"keep-alive", "te", "trailer", "upgrade":
+		c.fault(field, "%q frames the message, and cannot be changed", name)
+		return
+	}
+	if !matches(headerName, name) {
+		c.fault(field, "%q is not a header name", name)
 	}
 }
 

@@ -2,6 +2,7 @@ package gatewayapi
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -86,7 +87,7 @@ func retry(r *gwv1.HTTPRouteRetry) *model.Retry {
 	case out.Backoff == 0:
 		out.Backoff = minRetryBackoff
 	}
-	out.MaxBackoff = out.Backoff * maxBackoffFactor
+	out.MaxBackoff = min(out.Backoff, math.MaxInt64/maxBackoffFactor) * maxBackoffFactor
 	for _, c := range r.Codes {
 		out.Codes = append(out.Codes, uint32(c))
 	}

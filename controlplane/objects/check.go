@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"path/filepath"
+	"regexp"
 
 	"github.com/culvert-mesh/culvert/controlplane/model"
 	corev1 "k8s.io/api/core/v1"
@@ -31,6 +32,10 @@ func checkPod(p *corev1.Pod) []model.Fault {
 			Reason: fmt.Sprintf("%q is not an absolute path", netns)})
 	}
 	faults = append(faults, checkMesh(p.Labels)...)
+	// The UID is a name on the wire, and becomes part of a path on the node.
+	if ok, _ := regexp.MatchString(`^[0-9A-Za-z-]{0,64}$`, string(p.UID)); !ok {
+		faults = append(faults, model.Fault{Field: "metadata.uid", Reason: fmt.Sprintf("%q is not a UID", p.UID)})
+	}
 	for i, ip := range p.Status.PodIPs {
 		if _, err := netip.ParseAddr(ip.IP); err != nil {
 			faults = append(faults, model.Fault{Field: fmt.Sprintf("status.podIPs[%d].ip", i), Reason: notAddress(ip.IP)})

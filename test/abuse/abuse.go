@@ -45,7 +45,7 @@ type probe struct {
 	cut bool
 	// seen are the requests that the upstream takes out, "METHOD target body".
 	seen []string
-	// partial: the upstream may see a request that never completes.
+	// partial: the upstream may see a request that never completes, or nothing.
 	partial bool
 	// dribble sends one byte at a time.
 	dribble bool
@@ -101,6 +101,9 @@ func checkSeen(t *testing.T, p *probe, got []request) {
 	// A bad reply to a request that may be repeated may be tried again.
 	if p.reply != "" {
 		whole = slices.Compact(whole)
+	}
+	if p.partial && len(whole) == 0 {
+		return
 	}
 	if !slices.Equal(whole, p.seen) {
 		t.Errorf("%s: the upstream saw %q, want %q\nsent %.300q", p.name, whole, p.seen, p.send)

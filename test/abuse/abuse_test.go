@@ -11,7 +11,7 @@ import (
 )
 
 // TestRun plays the catalogue against the smallest proxy that the codec makes: one
-// goroutine a connection, one upstream connection a request. It shows that the
+// goroutine each way, one upstream connection a request. It shows that the
 // catalogue can be passed, and that the codec alone passes it.
 func TestRun(t *testing.T) {
 	up, front := listen(t), listen(t)
@@ -105,12 +105,32 @@ func (s *session) one() error {
 	method, minor, keep := string(r.Method()), r.Minor, r.KeepAlive
 	framing := r.Framing()
 	s.in = s.in[n:]
-	var body http1.Body
-	body.Start(framing)
-	if s.in, err = relay(up, s.client, s.in, &body, framing); err != nil {
-		return err
+	sent := make(chan error, 1)
+	go func() {
+		var body http1.Body
+		body.Start(framing)
+		var err error
+		if s.in, err = relay(up, s.client, s.in, &body, framing); err != nil {
+			up.Close()
+		}
+		sent <- err
+	}()
+	answered := s.answer(up, method, minor, keep)
+	select {
+	case err := <-sent:
+		if err != nil {
+			return err
+		}
+	case <-time.After(200 * time.Millisecond):
+		// The answer overtook a body that does not come: that connection has no future.
+		if e, ok := answered.(*http1.Error); ok {
+			s.refuse(e)
+		}
+		s.client.Close()
+		<-sent
+		return errors.New("the session ends")
 	}
-	return s.answer(up, method, minor, keep)
+	return answered
 }
 
 func (s *session) answer(up net.Conn, method string, minor int, keep bool) error {

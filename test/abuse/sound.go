@@ -57,6 +57,13 @@ func desyncs() []probe {
 		{name: "two empty lines between", send: "GET " + head + "|" + "||" + smuggled, want: []int{200, 400}, seen: []string{"GET {T}"}},
 		{name: "upgrade answered by something else", send: "GET " + head + "Connection: upgrade|Upgrade: websocket||" + smuggled,
 			want: []int{200, 200}, open: true, seen: []string{"GET {T}", "GET {T}/smuggled"}},
+		{name: "answered before the body", send: "POST " + head + "Content-Length: 60||" + strings.Repeat("x", 60),
+			reply: "{early}HTTP/1.1 200 OK|Content-Length: 2||ok", want: []int{200}, either: true, partial: true,
+			seen: []string{"POST {T} " + strings.Repeat("x", 60)}},
+		{name: "answered before a body that never ends", send: "POST " + head + "Content-Length: 999||" + smuggled,
+			reply: "{early}HTTP/1.1 200 OK|Content-Length: 2||ok", want: []int{200}, partial: true},
+		{name: "switched before the body", send: "POST " + head + "Connection: upgrade|Upgrade: x|Content-Length: 999||" + smuggled,
+			reply: "{early}HTTP/1.1 101 Switching Protocols|Connection: upgrade|Upgrade: x||smuggled", want: []int{502}, partial: true},
 	}
 }
 

@@ -90,7 +90,9 @@ func (u *upstream) connection(c net.Conn) {
 	}
 }
 
-// one reads a request and answers it; false: the connection ends.
+// one reads a request and answers it; false: the connection ends. A scripted answer
+// that starts with {early} is given before the body is read; {close} at its end
+// closes.
 func (u *upstream) one(c net.Conn, in *bufio.Reader) bool {
 	q, err := http.ReadRequest(in)
 	if err != nil {
@@ -105,12 +107,18 @@ func (u *upstream) one(c net.Conn, in *bufio.Reader) bool {
 			return false
 		}
 	}
+	early, isEarly := strings.CutPrefix(reply, "{early}")
+	if isEarly {
+		if _, err := io.WriteString(c, early); err != nil {
+			return false
+		}
+	}
 	body, err := io.ReadAll(q.Body)
 	u.mu.Lock()
 	u.taken = append(u.taken, request{q.Method, target, string(body), err == nil})
 	u.mu.Unlock()
-	if err != nil {
-		return false
+	if err != nil || isEarly {
+		return err == nil
 	}
 	if reply == "" {
 		text := answer(target)

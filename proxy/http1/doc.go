@@ -14,7 +14,8 @@
 //   - refused although a recipient may be lenient: a bare LF, obs-fold, white space
 //     before a colon, a repeated Content-Length of equal value, a Host that differs
 //     from an absolute-form's, a host with a comma, a malformed "%" in a path, field
-//     names that are framing's but for a "_", an Expect that is not 100-continue;
+//     names that are framing's but for a "_", an Expect that is not 100-continue,
+//     white space after a chunk size;
 //   - taken: one empty line before a request, bytes in a target that RFC 3986 wants
 //     encoded but that split it nowhere (such as "|"), obs-text in values, a status
 //     line without its last space, Content-Length: 0 with a 204;

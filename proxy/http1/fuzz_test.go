@@ -142,11 +142,25 @@ func checkResponse(t *testing.T, in []byte, method string) {
 		t.Fatalf("%s\nmodel %+v", whole, m)
 	}
 	sameFields(t, &r.Head, m.fields)
+	responseAsNetHTTP(t, &r, in, method)
 	out := r.AppendHead(nil, &ResponseHead{Framing: r.FramingFor(1), ClientMinor: 1})
 	var again Response
 	k, err := again.Parse(out, &Limits{HeadBytes: 1 << 20, Fields: 1 << 10}, []byte(method))
 	if err != nil || k != len(out) || again.Status() != r.Status() || again.framing.Kind != r.FramingFor(1).Kind {
 		t.Fatalf("written %q: %v", out, err)
+	}
+}
+
+func responseAsNetHTTP(t *testing.T, r *Response, in []byte, method string) {
+	t.Helper()
+	p, err := http.ReadResponse(bufio.NewReaderSize(bytes.NewReader(in), 64<<10), &http.Request{Method: method})
+	if err != nil {
+		t.Fatalf("net/http refuses: %v\n%q", err, in[:r.scan])
+	}
+	want := map[FramingKind]int64{None: 0, Fixed: r.ContentLength, Chunked: -1, UntilClose: -1}[r.Framing().Kind]
+	chunked := len(p.TransferEncoding) == 1 && r.Framing().Kind == Chunked
+	if p.StatusCode != r.Status() || method != "HEAD" && (p.ContentLength != want || chunked != (r.Framing().Kind == Chunked)) {
+		t.Fatalf("net/http: %d, length %d %v; ours %d %+v\n%q", p.StatusCode, p.ContentLength, p.TransferEncoding, r.Status(), r.Framing(), in[:r.scan])
 	}
 }
 
@@ -177,6 +191,14 @@ func checkBody(t *testing.T, in []byte) {
 		t.Fatalf("%d %q, model %d %q", k, got, n, data)
 	}
 	sameFields(t, b.Trailers(), trailers)
+	head := "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+	q, err := http.ReadRequest(bufio.NewReaderSize(io.MultiReader(strings.NewReader(head), bytes.NewReader(in)), 64<<10))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if theirs, err := io.ReadAll(q.Body); err != nil || string(theirs) != data {
+		t.Fatalf("net/http: %q %v, ours %q", theirs, err, data)
+	}
 	again, _, b2, err := dechunk(rechunk(got, b.Trailers()), 0)
 	if err != nil || !bytes.Equal(again, got) || b2.Trailers().Len() != len(trailers) {
 		t.Fatalf("framed again: %q %v", again, err)

@@ -15,6 +15,8 @@ const (
 	vchar  = `[\t\x20-\x7e\x{80}-\x{ff}]`
 	quoted = `"(?:[\t \x21\x23-\x5b\x5d-\x7e\x{80}-\x{ff}]|\\[\t\x20-\x7e\x{80}-\x{ff}])*"`
 	bws    = `[ \t]*`
+
+	modelExt = bws + tchar + `+(?:` + bws + `=` + bws + `(?:` + tchar + `+|` + quoted + `))?`
 )
 
 var (
@@ -27,7 +29,7 @@ var (
 	modelList    = regexp.MustCompile(`^(?:(?:` + tchar + `+)?` + bws + `(?:,` + bws + `|$))*$`)
 	modelUpgrade = regexp.MustCompile(`^` + tchar + `+(?:/` + tchar + `+)?(?:` + bws + `,` + bws + tchar + `+(?:/` + tchar + `+)?)*$`)
 	modelStatus  = regexp.MustCompile(`^HTTP/1\.([01]) ([1-9][0-9][0-9])(?: (` + vchar + `*))?$`)
-	modelChunk   = regexp.MustCompile(`^([0-9A-Fa-f]{1,16})(?:` + bws + `;` + bws + tchar + `+(?:` + bws + `=` + bws + `(?:` + tchar + `+|` + quoted + `))?)*\r\n`)
+	modelChunk   = regexp.MustCompile(`^([0-9A-Fa-f]{1,16})(?:;` + modelExt + `(?:` + bws + `;` + modelExt + `)*)?\r\n`)
 )
 
 type modelMessage struct {

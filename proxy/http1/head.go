@@ -89,11 +89,11 @@ type Head struct {
 	section, sectionEnd int
 
 	// what the fields say so far
-	length      int64 // Content-Length; -1: none
-	seen        seen
-	hostField   int32 // index of the Host field; -1: none
-	upgradeFld  int32 // of the Upgrade field
-	connOptions int32 // elements of Connection so far, empty ones too
+	length       int64 // Content-Length; -1: none
+	seen         seen
+	hostField    int32 // index of the Host field; -1: none
+	upgradeField int32 // of the Upgrade field
+	connOptions  int32 // elements of Connection so far, empty ones too
 }
 
 // seen are the facts that fields stated.
@@ -110,7 +110,7 @@ const (
 )
 
 func (h *Head) reset(s side) {
-	*h = Head{fields: h.fields[:0], side: s, length: -1, hostField: -1, upgradeFld: -1}
+	*h = Head{fields: h.fields[:0], side: s, length: -1, hostField: -1, upgradeField: -1}
 }
 
 func (h *Head) has(s seen) bool { return h.seen&s != 0 }

@@ -144,10 +144,10 @@ func cutComma(v []byte) (element, rest []byte, more bool) {
 
 // upgrade takes one field of protocols, name ["/" version] each (RFC 9110 7.8).
 func (h *Head) upgrade(v []byte) fault {
-	if h.upgradeFld >= 0 {
+	if h.upgradeField >= 0 {
 		return faultUpgrade
 	}
-	h.upgradeFld = int32(len(h.fields) - 1)
+	h.upgradeField = int32(len(h.fields) - 1)
 	for more := true; more; {
 		var protocol []byte
 		protocol, v, more = cutComma(v)
@@ -209,10 +209,10 @@ func (h *Head) persists(minor int) bool {
 
 // upgradeTo is the protocols asked for, or given with a 101.
 func (h *Head) upgradeTo(minor int) []byte {
-	if h.upgradeFld < 0 || !h.has(seenUpgrade) || minor == 0 {
+	if h.upgradeField < 0 || !h.has(seenUpgrade) || minor == 0 {
 		return nil
 	}
-	v := h.value(&h.fields[h.upgradeFld])
+	v := h.value(&h.fields[h.upgradeField])
 	if offersH2C(v) {
 		return nil
 	}

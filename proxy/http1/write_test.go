@@ -207,3 +207,20 @@ func modelFieldList(r *Request, o *RequestHead) []string {
 func without(list []string, name string) []string {
 	return slices.DeleteFunc(list, func(s string) bool { return strings.HasPrefix(s, strings.ToLower(name)+": ") })
 }
+
+// Every status of an Error has its phrase (net/http keeps RFC 2616's for 414).
+func TestAppendStatusLine(t *testing.T) {
+	for _, c := range []struct {
+		status int
+		want   string
+	}{{503, "HTTP/1.1 503 Service Unavailable\r\n"}, {799, "HTTP/1.1 799 \r\n"}} {
+		if got := string(AppendStatusLine(nil, c.status)); got != c.want {
+			t.Errorf("got %q, want %q", got, c.want)
+		}
+	}
+	for f := faultNone + 1; f < faults; f++ {
+		if e := f.toClient().(*Error); phrase(e.Status) == "" || phrase(e.Status) != http.StatusText(e.Status) && e.Status != 414 {
+			t.Errorf("%v: %d %q", e, e.Status, phrase(e.Status))
+		}
+	}
+}

@@ -49,6 +49,7 @@ type Capture struct {
 	// guarded by mu
 	mu      sync.Mutex
 	origins originList
+	closed  bool
 
 	// replaced under mu, read without it
 	addrByID atomic.Pointer[map[uint32]netip.AddrPort]
@@ -135,9 +136,15 @@ func (cfg *Config) complete() error {
 }
 
 // Close gives up this process's descriptors. Pins, links, maps, routes and
-// listeners stay: the kernel side goes on, and applies each stance once the
+// connections stay: the kernel side goes on, and applies each stance once the
 // heartbeat is stale. No loop may call Beat, Origin or Socket any more.
 func (c *Capture) Close() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil
+	}
+	c.closed = true
 	var errs []error
 	if pods := c.pods.Load(); pods != nil {
 		for _, p := range *pods {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -57,6 +58,65 @@ func TestCapture(t *testing.T) {
 				t.Errorf("counted %d redirects, want 1", n-before)
 			}
 		})
+	}
+}
+
+// TestStrictPod: reverse path filtering does not mind a pod's own address on
+// lo, nor does it take route_localnet: packets on lo keep the route that they
+// were sent by.
+func TestStrictPod(t *testing.T) {
+	w := newWorld(t)
+	c := w.open()
+	w.enrol(c, "a")
+	alive(c)
+	redirect(t, c, proxied(StanceClosed, vip4)...)
+	must(t, w.in(w.client, func() error {
+		for _, set := range []string{"all/rp_filter=1", "lo/rp_filter=1", "all/route_localnet=0", "all/log_martians=1"} {
+			name, value, _ := strings.Cut(set, "=")
+			if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+name, []byte(value), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	d, err := w.dialFrom(client4)(netip.MustParseAddrPort(vip4))
+	if d.greeting != "proxy a for "+vip4 {
+		t.Errorf("reached %q, %v", d.greeting, err)
+	}
+}
+
+// TestEnrolRefuses what would go wrong later.
+func TestEnrolRefuses(t *testing.T) {
+	w := newWorld(t)
+	c := w.open()
+	w.enrol(c, "a")
+	down := makeNetns(t)
+	must(t, w.in(down, func() error {
+		lo, err := netlink.LinkByName("lo")
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetDown(lo)
+	}))
+	for name, bad := range map[string]Workload{
+		"the same id":          {ID: 7, NetnsPath: w.server},
+		"the same namespace":   {ID: 8, NetnsPath: w.client},
+		"the node's namespace": {ID: 8, NetnsPath: "/proc/self/ns/net"},
+		"not a namespace":      {ID: 8, NetnsPath: "/proc/self/status"},
+		"nothing":              {ID: 8, NetnsPath: "/nowhere"},
+		"lo is down":           {ID: 8, NetnsPath: down},
+	} {
+		if _, err := c.Enrol(bad); err == nil {
+			t.Errorf("%s was enrolled", name)
+		}
+	}
+	pod, err := c.Enrol(Workload{ID: 8, NetnsPath: w.server})
+	must(t, err)
+	if len(pod.Listeners) != 1 {
+		t.Errorf("%d listeners without an IPv6 address, want 1", len(pod.Listeners))
+	}
+	for _, fd := range pod.Listeners {
+		unix.Close(fd)
 	}
 }
 
@@ -284,4 +344,33 @@ func TestNotReachableFromOutside(t *testing.T) {
 	if err == nil {
 		t.Error("a neighbour reached an origin's address in the pod")
 	}
+}
+
+// TestMPTCP: an application that asks for MPTCP is captured too: the kernel
+// shows the hook the first subflow, which is TCP.
+func TestMPTCP(t *testing.T) {
+	w := newWorld(t)
+	c := w.open()
+	w.enrol(c, "a")
+	alive(c)
+	redirect(t, c, proxied(StanceClosed, vip4)...)
+	must(t, w.app(func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_MPTCP)
+		if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ENOPROTOOPT) {
+			return nil // a kernel without it
+		}
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		if err := unix.Connect(fd, sockaddr(unix.AF_INET, netip.MustParseAddrPort(vip4))); err != nil {
+			return err
+		}
+		buf := make([]byte, 64)
+		n, err := unix.Read(fd, buf)
+		if n < 0 || strings.TrimSpace(string(buf[:n])) != "proxy a for "+vip4 {
+			return fmt.Errorf("reached %q, %v", buf[:max(n, 0)], err)
+		}
+		return nil
+	}))
 }

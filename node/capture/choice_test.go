@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"net/netip"
@@ -23,14 +24,16 @@ func TestKernelChoice(t *testing.T) {
 
 		const n = 400
 		got := map[string]int{}
-		for range n {
-			d, err := w.dial("tcp", vip)
-			must(t, err)
-			if d.remote != origin.Addr {
-				t.Fatalf("getpeername says %s, want %s", d.remote, origin.Addr)
+		must(t, w.app(func() error {
+			for range n {
+				d, err := dialHere("tcp", vip)
+				if err != nil || d.remote != origin.Addr {
+					return fmt.Errorf("getpeername says %s, want %s (%v)", d.remote, origin.Addr, err)
+				}
+				got[d.greeting]++
 			}
-			got[d.greeting]++
-		}
+			return nil
+		}))
 		// Four standard deviations of a binomial with p = 3/4.
 		if off := math.Abs(float64(got["direct heavy"] - n*3/4)); off > 4*math.Sqrt(n*3./16) || got["direct light"]+got["direct heavy"] != n {
 			t.Errorf("%s: weights 3:1:0 gave %v", vip, got)

@@ -65,10 +65,8 @@ func (c *Capture) Enrol(w Workload) (made Pod, err error) {
 	if p.cookie, err = netnsCookie(p.netns); err != nil {
 		return Pod{}, fmt.Errorf("enrol %s: %w", w.NetnsPath, err)
 	}
-	for _, other := range *c.pods.Load() {
-		if other.cookie == p.cookie {
-			return Pod{}, fmt.Errorf("enrol %s: workload %d is the same namespace", w.NetnsPath, other.workload.ID)
-		}
+	if err := c.mayEnrol(p); err != nil {
+		return Pod{}, fmt.Errorf("enrol %s: %w", w.NetnsPath, err)
 	}
 	door, err := openDoor(p.netns, p.setAddresses())
 	if err != nil {
@@ -80,6 +78,24 @@ func (c *Capture) Enrol(w Workload) (made Pod, err error) {
 	pods[w.ID] = p
 	c.pods.Store(&pods)
 	return Pod{Cookie: p.cookie, Listeners: door.listeners}, nil
+}
+
+// mayEnrol: a namespace belongs to one workload, and never to the node: it
+// would capture every program there, this one's own connections too.
+func (c *Capture) mayEnrol(p *pod) error {
+	own, err := netnsCookie(c.home)
+	if err != nil {
+		return err
+	}
+	if own == p.cookie {
+		return errors.New("it is the node's own namespace")
+	}
+	for _, other := range *c.pods.Load() {
+		if other.cookie == p.cookie {
+			return fmt.Errorf("workload %d is the same namespace", other.workload.ID)
+		}
+	}
+	return nil
 }
 
 // setAddresses chooses what getsockname shows; global6 is all that IPv6 may come from.

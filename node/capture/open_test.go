@@ -259,7 +259,6 @@ func TestUninstall(t *testing.T) {
 		t.Errorf("routes are left: %v", routes)
 	}
 	must(t, c.Close())
-	w.t.Cleanup(func() { c.home, c.links, c.objects, c.beat = -1, nil, nil, nil })
 	if n := w.attached(); n != 0 {
 		t.Errorf("%d programs are left", n)
 	}

@@ -328,17 +328,22 @@ type dialed struct {
 // dial is what most programs do; the error is connect's own.
 func (w *world) dial(network, to string) (d dialed, err error) {
 	err = w.app(func() error {
-		dialer := net.Dialer{Timeout: 3 * time.Second}
-		dialer.SetMultipathTCP(false)
-		c, err := dialer.Dial(network, to)
-		if err != nil {
-			return err
-		}
-		defer c.Close()
-		d, err = look(c)
+		d, err = dialHere(network, to)
 		return err
 	})
 	return d, err
+}
+
+// dialHere is dial on a thread that is the program's already.
+func dialHere(network, to string) (dialed, error) {
+	dialer := net.Dialer{Timeout: 3 * time.Second}
+	dialer.SetMultipathTCP(false)
+	c, err := dialer.Dial(network, to)
+	if err != nil {
+		return dialed{}, err
+	}
+	defer c.Close()
+	return look(c)
 }
 
 func look(c net.Conn) (dialed, error) {

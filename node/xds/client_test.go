@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,11 +21,12 @@ type bed struct {
 	t      *testing.T
 	server *scripted
 	client *Client
-	// applied are the updates, oldest first; read after idle only.
-	applied []Update
-	// fail is what Apply returns.
-	fail error
-	stop func()
+	stop   func()
+
+	// guarded by mu
+	mu      sync.Mutex
+	applied []Update // oldest first
+	fail    error    // what Apply returns
 }
 
 // inBubble runs a test with a client and a control plane in virtual time.
@@ -45,13 +47,7 @@ func inBubble(t *testing.T, dir string, test func(t *testing.T, b *bed)) {
 func (b *bed) start(dir string) {
 	b.t.Helper()
 	ctx, cancel := context.WithCancel(b.t.Context())
-	client, err := New(Config{Node: "n1", Dialer: b.server.dial, StateDir: dir, Apply: func(_ context.Context, u Update) error {
-		if b.fail != nil {
-			return b.fail
-		}
-		b.applied = append(b.applied, u)
-		return nil
-	}})
+	client, err := New(Config{Node: "n1", Dialer: b.server.dial, StateDir: dir, Apply: b.apply})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -66,16 +62,40 @@ func (b *bed) start(dir string) {
 	}
 }
 
+func (b *bed) apply(_ context.Context, u Update) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fail == nil {
+		b.applied = append(b.applied, u)
+	}
+	return b.fail
+}
+
+func (b *bed) failWith(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fail = err
+}
+
+// count is how many updates were applied, when there is nothing left to do.
+func (b *bed) count() int {
+	idle()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.applied)
+}
+
 // stream waits for the client's next stream.
 func (b *bed) stream() *scriptedStream { return <-b.server.streams }
 
 // last is the newest applied update.
 func (b *bed) last() Update {
 	b.t.Helper()
-	idle()
-	if len(b.applied) == 0 {
+	if b.count() == 0 {
 		b.t.Fatal("nothing was applied")
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	return b.applied[len(b.applied)-1]
 }
 
@@ -116,7 +136,7 @@ func TestFirstConfigurationIsAppliedWhole(t *testing.T) {
 		x.ack(listeners, list(routed("shop/api:80", "10.0.0.1")))
 		x.ack(routes, list(table1("shop/api:80", forward("shop/r/0", "shop/api:80"))))
 		x.ack(clusters, list(edsCluster("shop/api:80")))
-		if len(b.applied) != 0 {
+		if b.count() != 0 {
 			t.Fatal("applied before the endpoints were there")
 		}
 		if w := b.client.Status().Waiting; !slices.Contains(w, `endpoints "shop/api:80": named by cluster shop/api:80`) {
@@ -124,8 +144,8 @@ func TestFirstConfigurationIsAppliedWhole(t *testing.T) {
 		}
 		x.ack(endpoints, list(assign("shop/api:80", "10.1.0.1")))
 		u := b.last()
-		if got := b.services(); !slices.Equal(got, []string{"shop/api:80"}) || len(b.applied) != 1 {
-			t.Fatalf("services %q after %d updates", got, len(b.applied))
+		if got := b.services(); !slices.Equal(got, []string{"shop/api:80"}) || b.count() != 1 {
+			t.Fatalf("services %q after %d updates", got, b.count())
 		}
 		if e := u.Snapshot.Backends[0].Endpoints; len(e) != 1 || !e[0].Ready {
 			t.Fatalf("endpoints %v", e)
@@ -295,7 +315,7 @@ func TestReconnectTellsVersions(t *testing.T) {
 		if s := b.client.Status(); !s.Connected || !strings.Contains(s.LastError, "going away") {
 			t.Errorf("status %+v", s)
 		}
-		if n := len(b.applied); n != 1 {
+		if n := b.count(); n != 1 {
 			t.Errorf("%d updates, want the first only", n)
 		}
 	})
@@ -331,14 +351,14 @@ func TestStartsFromTheStateFile(t *testing.T) {
 
 func TestApplyIsTriedAgain(t *testing.T) {
 	inBubble(t, "", func(t *testing.T, b *bed) {
-		b.fail = errors.New("map is full")
+		b.failWith(errors.New("map is full"))
 		x := b.stream()
 		shop(x)
 		idle()
 		if s := b.client.Status(); s.ApplyError != "map is full" || s.Applied != "" {
 			t.Fatalf("status %+v", s)
 		}
-		b.fail = nil
+		b.failWith(nil)
 		time.Sleep(time.Second)
 		if s := b.client.Status(); s.ApplyError != "" || s.Applied != b.last().Snapshot.Version {
 			t.Fatalf("status %+v", s)
@@ -352,8 +372,8 @@ func TestSnapshotIsBuiltOncePerContent(t *testing.T) {
 		shop(x)
 		first := b.last()
 		x.ack(clusters, list(edsCluster("shop/api:80"))) // the same again
-		if len(b.applied) != 1 {
-			t.Fatalf("%d updates for one content", len(b.applied))
+		if b.count() != 1 {
+			t.Fatalf("%d updates for one content", b.count())
 		}
 		var s *table.Snapshot = first.Snapshot
 		if s.Version == "" {

@@ -11,6 +11,13 @@ import (
 	"github.com/culvert-mesh/culvert/proxy/telemetry"
 )
 
+// When a direction is bulk: after so many bytes without a read of less than bulkRead. Measured with
+// eight streams: a pipe in the kernel takes half the CPU time per byte that copying through 256 KiB takes.
+const (
+	bulkBytes = 1 << 20
+	bulkRead  = 96 << 10
+)
+
 // Meter is told of bytes as they are written on. *telemetry.Flow is one.
 type Meter interface {
 	AddIn(n int)  // from the client, written to the upstream
@@ -83,6 +90,7 @@ type direction struct {
 	first    []byte           // to be written before anything is read
 	broken   telemetry.Reason // of from
 	class    int              // of the buffer to read into
+	streak   int              // bytes moved without a small read in between
 	running  bool             // has a coroutine
 	done     bool             // has passed on the end
 }
@@ -154,19 +162,38 @@ func (d *direction) Run() {
 	}
 }
 
-// move copies until there is nothing to read: then it returns EAGAIN, at the end EOF. Any other
-// error has ended the pipe.
+// move moves bytes until there is nothing to read: then it returns EAGAIN, at the end EOF. Any
+// other error has ended the pipe.
 func (d *direction) move() error {
+	for {
+		if !d.bulk() {
+			if err := d.copy(); err != nil {
+				return err
+			}
+		}
+		pipe := d.tunnel.loop.TakeSplice()
+		if pipe == nil {
+			d.streak = -bulkBytes // no descriptors: copy for a while
+			continue
+		}
+		err := d.splice(pipe)
+		pipe.Release()
+		return err
+	}
+}
+
+// bulk tells whether so much came in large reads that a pipe in the kernel pays.
+func (d *direction) bulk() bool { return d.streak >= bulkBytes }
+
+// copy moves bytes through a buffer; nil: it has become bulk.
+func (d *direction) copy() error {
 	class := d.class
 	buf := d.tunnel.buffers.take(class)
 	defer func() { d.tunnel.buffers.put(class, buf) }()
-	for {
+	for !d.bulk() {
 		n, err := d.from.TryRead(buf)
 		if err != nil {
-			if err != io.EOF && err != syscall.EAGAIN {
-				d.tunnel.fail(d.broken, err)
-			}
-			return err
+			return d.readFailed(err)
 		}
 		if err := d.write(buf[:n]); err != nil {
 			return err
@@ -176,7 +203,39 @@ func (d *direction) move() error {
 			class = d.class
 			buf = d.tunnel.buffers.take(class)
 		}
+		if d.streak += n; n < bulkRead {
+			d.streak = 0
+		}
 	}
+	return nil
+}
+
+// splice moves bytes inside the kernel.
+func (d *direction) splice(pipe *reactor.Splice) error {
+	moved := 0
+	for {
+		if _, err := pipe.Fill(d.from); err != nil {
+			if moved < bulkRead {
+				d.streak = 0 // small messages are better copied
+			}
+			return d.readFailed(err)
+		}
+		n, err := pipe.Drain(d.to)
+		d.count(n)
+		moved += n
+		if err != nil {
+			d.tunnel.fail(d.other().broken, err)
+			return err
+		}
+	}
+}
+
+// readFailed ends the pipe unless there merely is nothing (more) to read.
+func (d *direction) readFailed(err error) error {
+	if err != io.EOF && err != syscall.EAGAIN {
+		d.tunnel.fail(d.broken, err)
+	}
+	return err
 }
 
 // resize picks the next buffer: larger after a full read, smaller when the next smaller one would

@@ -49,6 +49,7 @@ type Loop struct {
 	vectors  [maxVectors]syscall.Iovec
 	message  syscall.Msghdr
 	address  syscall.RawSockaddrAny
+	splices  []*Splice // empty pipes
 	stopping bool
 
 	// owned by the turn; kept here so that a turn that panicked is gone on with, and no edge is lost
@@ -357,6 +358,10 @@ func (l *Loop) end() {
 			l.guardedTurn()
 		}
 	}
+	for _, s := range l.splices {
+		s.close()
+	}
+	l.splices = nil
 	l.pool.drain()
 	l.counters.publish(l)
 }

@@ -262,7 +262,20 @@ func (r *Request) settle() fault {
 	r.KeepAlive = r.persists(r.Minor)
 	r.TETrailers = r.has(seenTrailersOK) && r.Minor >= 1
 	r.ExpectContinue = r.has(seenExpect) && r.Minor >= 1 && (r.Chunked || r.length > 0)
+	if r.has(seenExpect) && !r.ExpectContinue {
+		r.dropExpect()
+	}
 	return faultNone
+}
+
+// dropExpect keeps an Expect that has no meaning (RFC 9110 10.1.1: in HTTP/1.0, or
+// without a body) from asking the upstream for a 100 that the client does not await.
+func (r *Request) dropExpect() {
+	for i := range r.fields {
+		if f := &r.fields[i]; f.known == expect {
+			f.drop = true
+		}
+	}
 }
 
 // Method is the method as it came (case-sensitive, RFC 9110 9.1). Never CONNECT.

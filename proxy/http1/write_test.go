@@ -48,6 +48,9 @@ var writeCases = []struct {
 	{"GET / HTTP/1.1|Host: a|Upgrade: h2c|Connection: upgrade, http2-settings||", RequestHead{Upgrade: true}, "GET / HTTP/1.1|Host: a||"},
 	{"GET / HTTP/1.1|Host: a|Upgrade: b, H2C|Connection: upgrade||", RequestHead{Upgrade: true}, "GET / HTTP/1.1|Host: a||"},
 	{"GET / HTTP/1.0|Host: a|Upgrade: b|Connection: upgrade||", RequestHead{Upgrade: true}, "GET / HTTP/1.1|Host: a||"},
+	{"POST / HTTP/1.1|Host: a|Expect: 100-continue|Content-Length: 1||", RequestHead{}, "POST / HTTP/1.1|Host: a|Expect: 100-continue||"},
+	{"POST / HTTP/1.1|Host: a|Expect: 100-continue|Content-Length: 0||", RequestHead{}, "POST / HTTP/1.1|Host: a||"},
+	{"POST / HTTP/1.0|Host: a|Expect: 100-continue|Content-Length: 1||", RequestHead{}, "POST / HTTP/1.1|Host: a||"},
 	// edits
 	{"GET / HTTP/1.1|Host: a|A: 1|B: 2|a: 3||", RequestHead{Edits: []Edit{{Set, "a", "x"}}}, "GET / HTTP/1.1|Host: a|B: 2|a: x||"},
 	{"GET / HTTP/1.1|Host: a|A: 1||", RequestHead{Edits: []Edit{{Add, "a", "x"}, {Add, "a", "y"}}}, "GET / HTTP/1.1|Host: a|A: 1|a: x|a: y||"},
@@ -168,6 +171,9 @@ func fieldList(h *Head) (list []string) {
 
 func modelFieldList(r *Request, o *RequestHead) []string {
 	list := fieldList(&r.Head)
+	if !r.ExpectContinue {
+		list = without(list, "expect")
+	}
 	for i := range r.Len() {
 		name, value := r.Field(i)
 		if strings.EqualFold(string(name), "connection") {

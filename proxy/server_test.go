@@ -35,11 +35,18 @@ func (anyOrigin) Origin(netip.AddrPort) (netip.AddrPort, bool) { return vip(), t
 
 func newWorld(t testing.TB, loops int) *world {
 	t.Helper()
+	return newWorldWith(t, loops, func(*proxy.Config) {})
+}
+
+func newWorldWith(t testing.TB, loops int, edit func(*proxy.Config)) *world {
+	t.Helper()
 	w := &world{t: t, reactor: proxytest.Start(t, loops)}
 	w.metrics = telemetry.NewRegistry(loops, nil)
-	server, err := proxy.New(proxy.Config{
+	config := proxy.Config{
 		Group: w.reactor.Group, Origins: anyOrigin{}, Dialer: proxytest.Sockets{}, Telemetry: w.metrics,
-	})
+	}
+	edit(&config)
+	server, err := proxy.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}

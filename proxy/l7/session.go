@@ -35,6 +35,7 @@ type Session struct {
 	// early is what was read before the session began, or with the request
 	// before; nil nearly always.
 	early    []byte
+	current  *exchange // while a coroutine runs
 	idleTill int64 // when an idle connection is closed; 0: never
 	state    sessionState
 	draining bool
@@ -82,6 +83,7 @@ func (s *Session) Ready(c *reactor.Conn) {
 // over. An exchange that a panic went through is not used again.
 func (s *Session) Run() {
 	x := s.engine.take(s)
+	s.current = x
 	clean := false
 	defer func() {
 		if !clean {
@@ -90,6 +92,7 @@ func (s *Session) Run() {
 	}()
 	s.serve(x)
 	clean = true
+	s.current = nil
 	s.engine.give(x)
 }
 
@@ -169,7 +172,10 @@ func (s *Session) Abort() {
 		s.end(telemetry.Draining)
 		return
 	}
-	s.conn.Abort() // the coroutine finds it closed
+	s.conn.Abort()
+	if s.current != nil {
+		s.current.interrupt(telemetry.Draining)
+	}
 }
 
 // endReason is why a connection is over after err, between requests.

@@ -219,7 +219,6 @@ func TestOnReset(t *testing.T) {
 	r.Do(0, func() { _ = conn.Close() })
 }
 
-// TestConnectTimeout connects to a listener whose backlog is full: its kernel drops the SYN.
 // TestSplice: bytes go through the kernel; nothing there, the end and a full far side are told apart.
 func TestSplice(t *testing.T) {
 	r := proxytest.Start(t, 1)
@@ -258,15 +257,9 @@ func TestSplice(t *testing.T) {
 	}
 }
 
-// TestListenOnTwoLoops: each accepts from a duplicate of one descriptor; closing one leaves the other.
-// TestOutOfDescriptors: accepting pauses, and goes on when there are descriptors again.
 // TestIdleConnIsSmall: what a parked conn costs beside its slot, and its owner's own state.
 func TestIdleConnIsSmall(t *testing.T) {
 	if size := unsafe.Sizeof(reactor.Conn{}); size > 400 {
 		t.Errorf("a Conn has %d bytes", size)
 	}
 }
-
-// TestBulkDoesNotStarve: a coroutine that always finds bytes lets others run in between.
-// TestEnd: when the group ends, every kind of wait ends, and all that is open is closed.
-// TestCoroutinesAreGivenBack: a burst's coroutines are kept for a while, then ended.

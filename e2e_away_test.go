@@ -158,3 +158,34 @@ func exchange(t *testing.T, conn net.Conn, answers *bufio.Reader) *http.Response
 		}
 	}
 }
+
+// TestPodThatLeftWhileNobodyRan: it must not be held to the stance of a service
+// for ever.
+func TestPodThatLeftWhileNobodyRan(t *testing.T) {
+	w := world.ForTest(t, world.Config{KubeProxy: true})
+	client, server := w.Pod("client", world.PodConfig{}), w.Pod("server", world.PodConfig{})
+	if _, err := server.HTTPPeer(t.Context(), 8080, peer.Faults{}, "api"); err != nil {
+		t.Fatal(err)
+	}
+	s := w.Publish(world.Service{Name: "api", Ports: []world.Port{{Port: 80, Target: 8080}}, Endpoints: world.Ready(server),
+		Annotations: map[string]string{"culvert.dev/stance": "closed"}})
+	node := w.Node(world.NodeConfig{})
+	if by, _ := served(t, client, "http://"+s.Addr4()+"/"); by != "api" {
+		t.Fatalf("answered by %q", by)
+	}
+	node.Kill()
+	w.Wait("the stance to hold", func() (bool, error) {
+		c, err := client.Dial(t.Context(), "tcp", s.Addr4())
+		if err == nil {
+			c.Close()
+		}
+		return err != nil, nil
+	})
+	if err := w.RemovePolicy("pod-default-client.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	w.Node(world.NodeConfig{})
+	if by, _ := served(t, client, "http://"+s.Addr4()+"/"); by != "api" {
+		t.Fatalf("answered by %q", by)
+	}
+}

@@ -23,6 +23,7 @@ type enroller interface {
 	Admit(id uint32) error
 	Expel(id uint32) error
 	Leave(id uint32) error
+	Settle() error
 }
 
 // accepter is what pods need of the proxy.
@@ -51,6 +52,7 @@ type pods struct {
 	here    map[string]*enrolled // by UID
 	leaving []leaving            // in the order of their times
 	lastID  uint32
+	settled bool // what an earlier process admitted and nobody wants is out
 
 	// guarded by mu
 	mu     sync.Mutex
@@ -158,6 +160,9 @@ func (p *pods) reconcile() time.Duration {
 	p.mu.Lock()
 	p.states = states
 	p.mu.Unlock()
+	if !failed && !p.settled {
+		p.settle()
+	}
 	next := time.Hour
 	if len(p.leaving) > 0 {
 		next = max(0, time.Until(p.leaving[0].at))
@@ -166,6 +171,17 @@ func (p *pods) reconcile() time.Duration {
 		next = min(next, retryEvery)
 	}
 	return next
+}
+
+// settle ends what an earlier process has left captured. It waits for the first
+// time that every workload is enrolled: one that could not be is not one that
+// left.
+func (p *pods) settle() {
+	if err := p.kernel.Settle(); err != nil {
+		p.log.Warn("workloads of an earlier process may still be captured", "error", err)
+		return
+	}
+	p.settled = true
 }
 
 // same says whether nothing changed that enrolment depends on.

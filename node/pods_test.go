@@ -36,6 +36,7 @@ func (s *scene) Enrol(w capture.Workload) (capture.Pod, error) {
 }
 func (s *scene) Admit(id uint32) error { return s.say("admit %d", id) }
 func (s *scene) Expel(id uint32) error { return s.say("expel %d", id) }
+func (s *scene) Settle() error         { return s.say("settle") }
 func (s *scene) Leave(id uint32) error { return s.say("leave %d", id) }
 func (s *scene) Serve(w proxy.Workload, fds ...int) error {
 	return s.say("serve %d %s/%s %v", w.ID, w.Namespace, w.Name, fds)
@@ -96,7 +97,7 @@ func TestPodComesAndGoes(t *testing.T) {
 		a, b := pod("a", "/ns/a", "10.0.0.1"), pod("b", "/ns/b")
 		update(t, p, a, b)
 		expect(t, s, "enrol 1 /ns/a [10.0.0.1]", "serve 1 shop/a [-1]", "admit 1",
-			"enrol 2 /ns/b [10.9.9.9]", "serve 2 shop/b [-1]", "admit 2")
+			"enrol 2 /ns/b [10.9.9.9]", "serve 2 shop/b [-1]", "admit 2", "settle")
 		update(t, p, a, b)
 		expect(t, s)
 		update(t, p, b)
@@ -127,7 +128,7 @@ func TestPodIsTriedAgain(t *testing.T) {
 	withPods(t, func(t *testing.T, s *scene, p *pods) {
 		s.fail["enrol 1 /ns/a [10.0.0.1]"] = errors.New("no such file")
 		s.fail["admit 1"] = errors.New("map is full")
-		update(t, p, pod("a", "/ns/a", "10.0.0.1"), pod("bare", ""))
+		update(t, p, pod("a", "/ns/a", "10.0.0.1"), pod("bare", "")) // no settling while one is missing
 		expect(t, s, "enrol 1 /ns/a [10.0.0.1]")
 		want := []string{"Pod shop/a: not enrolled: no such file",
 			"Pod shop/bare: not enrolled: the pod names no network namespace (annotation culvert.dev/netns)"}

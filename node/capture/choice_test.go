@@ -112,3 +112,36 @@ func TestAliasSlots(t *testing.T) {
 		}
 	}
 }
+
+// TestModeChange: a service moves between the proxy and the hook and back,
+// each time through a release that leaves it direct.
+func TestModeChange(t *testing.T) {
+	w := newWorld(t)
+	w.own("10.96.0.10/32")
+	w.serve(vip4, "origin")
+	endpoint := w.serve(server4+":0", "endpoint")
+	c := w.open()
+	w.enrol(c, "a")
+	alive(c)
+	proxy := proxied(StanceClosed, vip4)
+	kernel := []Origin{{Addr: netip.MustParseAddrPort(vip4), Mode: ModeKernel, Endpoints: []Endpoint{{endpoint, 1}}}}
+	for _, step := range []struct {
+		next []Origin
+		want string
+	}{{proxy, "proxy a for " + vip4}, {kernel, "direct endpoint"}, {proxy, "proxy a for " + vip4}, {nil, "direct origin"}} {
+		must(t, c.Release(step.next))
+		if d, err := w.dial("tcp", vip4); d.greeting != "direct origin" {
+			t.Errorf("released: reached %q, %v", d.greeting, err)
+		}
+		must(t, c.Redirect(step.next))
+		if d, err := w.dial("tcp", vip4); d.greeting != step.want {
+			t.Errorf("reached %q, %v, want %q", d.greeting, err, step.want)
+		}
+	}
+	// A second application of the same changes nothing, and never passes by the origin.
+	redirect(t, c, proxy...)
+	must(t, c.Release(proxy))
+	if d, err := w.dial("tcp", vip4); d.greeting != "proxy a for "+vip4 {
+		t.Errorf("released without a change: reached %q, %v", d.greeting, err)
+	}
+}

@@ -16,9 +16,10 @@
 // Write return what can be done at once, then syscall.EAGAIN.
 //
 // Threads. A loop waits in epoll_wait as an ordinary blocking system call, so the process wants
-// GOMAXPROCS to be one more than the number of loops; the caller sets it. Loops are not
-// locked to threads (measured: a locked loop pays for a thread switch whenever the runtime hands
-// its processor on, and gains nothing).
+// GOMAXPROCS to be one more than the number of loops; the caller sets it. Loops are
+// not locked to threads: in a forwarder at 8 and 64 connections locked ones took 3 to 5 % more CPU
+// per request, and iter.Pull wants the same lock at every switch, which would rule out going on
+// after a runtime.Goexit.
 //
 // Why coroutines by iter.Pull: a switch is direct, without the scheduler, so one loop keeps its
 // sockets, its buffers and its caches. An idle connection is parked (Conn.Park) and then holds no

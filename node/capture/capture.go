@@ -82,36 +82,41 @@ func open(cfg Config, step func(string) error) (c *Capture, err error) {
 	defer func() {
 		if err != nil {
 			c.Close()
+			c = nil
 		}
 	}()
-	if c.home, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
-		return c, fmt.Errorf("open own network namespace: %w", err)
-	}
-	// The heartbeat, the origins and the workloads are read before the first
-	// link is touched: after that line nothing may fail but the pins.
 	in := &installation{dir: cfg.BPFFS, cgroup: cfg.CgroupRoot, step: step}
-	if err = in.load(); err != nil {
+	if err = c.prepare(in, cfg.Loops); err != nil {
 		return c, err
 	}
-	c.objects = in.objects
-	if err = step("claim heartbeat"); err != nil {
-		return c, err
-	}
-	if c.beat, err = claimHeartbeat(c.objects.Heartbeats, cfg.Loops); err != nil {
-		return c, err
-	}
-	if err = c.restoreOrigins(); err != nil {
-		return c, err
-	}
-	if err = pruneWorkloads(c.objects.Workloads); err != nil {
-		return c, err
-	}
-	c.pods.Store(&map[uint32]*pod{})
 	if c.links, err = in.commit(); err != nil {
 		return c, err
 	}
 	c.log.Info("capture open", "cgroup", cfg.CgroupRoot, "pins", in.live, "taken_over", in.takeover, "generation", c.beat.generation)
 	return c, nil
+}
+
+// prepare does all that may fail before the first link is touched: from then
+// on, programs run.
+func (c *Capture) prepare(in *installation, loops int) (err error) {
+	if c.home, err = unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return fmt.Errorf("open own network namespace: %w", err)
+	}
+	if err = in.load(); err != nil {
+		return err
+	}
+	c.objects = in.objects
+	if err = in.step("claim heartbeat"); err != nil {
+		return err
+	}
+	if c.beat, err = claimHeartbeat(c.objects.Heartbeats, loops); err != nil {
+		return err
+	}
+	if err = c.restoreOrigins(); err != nil {
+		return err
+	}
+	c.pods.Store(&map[uint32]*pod{})
+	return pruneWorkloads(c.objects.Workloads)
 }
 
 func (cfg *Config) complete() error {

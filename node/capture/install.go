@@ -75,14 +75,23 @@ func (in *installation) load() error {
 				m.Close()
 			}
 		}()
-		for name := range (&bpf.Maps{}).Named() {
-			if pinned[name], err = ebpf.LoadPinnedMap(filepath.Join(in.live, name), nil); err != nil {
-				return fmt.Errorf("load pinned map %s: %w", name, err)
-			}
+		if err := in.loadPinned(pinned); err != nil {
+			return err
 		}
 	}
 	in.objects, err = bpf.Load(pinned)
 	return err
+}
+
+func (in *installation) loadPinned(pinned map[string]*ebpf.Map) error {
+	for name := range (&bpf.Maps{}).Named() {
+		m, err := ebpf.LoadPinnedMap(filepath.Join(in.live, name), nil)
+		if err != nil {
+			return fmt.Errorf("load pinned map %s: %w", name, err)
+		}
+		pinned[name] = m
+	}
+	return nil
 }
 
 // commit attaches: by replacing the programs in the links that are pinned, each

@@ -1,11 +1,16 @@
 package reactor_test
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"os/exec"
 	"runtime"
+	"syscall"
 	"testing"
 
 	"github.com/culvert-mesh/culvert/proxy/proxytest"
@@ -89,43 +94,67 @@ func netEcho(t testing.TB) netip.AddrPort {
 	return l.Addr().(*net.TCPAddr).AddrPort()
 }
 
-// roundTrips sends messages over a number of connections, one outstanding on each.
-func roundTrips(b *testing.B, at netip.AddrPort, conns int) {
-	b.ReportAllocs()
-	left := make(chan struct{}, conns)
-	share := b.N/conns + 1
-	b.ResetTimer()
-	for range conns {
-		go func() {
-			defer func() { left <- struct{}{} }()
-			c, err := net.Dial("tcp4", at.String())
-			if err != nil {
-				b.Error(err)
-				return
-			}
-			defer c.Close()
-			buf := make([]byte, 64)
-			for range share {
-				if _, err := c.Write(buf); err != nil {
-					b.Error(err)
-					return
-				}
-				if _, err := io.ReadFull(c, buf); err != nil {
-					b.Error(err)
-					return
-				}
-			}
-		}()
+// load is what the test binary does instead of testing when loadEnv says "address conns messages":
+// clients in the server's own process would share its scheduler and measure that.
+const loadEnv = "REACTOR_BENCHMARK_LOAD"
+
+func load(what string) error {
+	var at string
+	var conns, messages int
+	if _, err := fmt.Sscan(what, &at, &conns, &messages); err != nil {
+		return err
 	}
+	left := make(chan error, conns)
 	for range conns {
-		<-left
+		go func() { left <- roundTrips(at, messages/conns+1) }()
 	}
+	var first error
+	for range conns {
+		first = cmp.Or(first, <-left)
+	}
+	return first
 }
 
+func roundTrips(at string, n int) error {
+	c, err := net.Dial("tcp4", at)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	buf := make([]byte, 64)
+	for range n {
+		if _, err := c.Write(buf); err != nil {
+			return err
+		}
+		if _, err := io.ReadFull(c, buf); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// measure has another process send b.N messages, and reports this one's CPU time per message.
+func measure(b *testing.B, at netip.AddrPort) {
+	b.ReportAllocs()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%s 64 %d", loadEnv, at, b.N))
+	var before, after syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &before)
+	b.ResetTimer()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		b.Fatalf("%v: %s", err, out)
+	}
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &after)
+	used := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
+	b.ReportMetric(float64(used)/float64(b.N), "cpu-ns/op")
+}
+
+// BenchmarkEcho sets the reactor beside a goroutine per connection, at 64 connections. With
+// -count the two alternate.
 func BenchmarkEcho(b *testing.B) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.NumCPU() + 1))
 	b.Run("reactor", func(b *testing.B) {
-		g, err := reactor.New(reactor.Config{Loops: 2})
+		g, err := reactor.New(reactor.Config{})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -133,9 +162,9 @@ func BenchmarkEcho(b *testing.B) {
 		ended := make(chan struct{})
 		go func() { defer close(ended); _ = g.Run(ctx) }()
 		defer func() { cancel(); <-ended }()
-		roundTrips(b, echoServer(b, g), 64)
+		measure(b, echoServer(b, g))
 	})
-	b.Run("net", func(b *testing.B) { roundTrips(b, netEcho(b), 64) })
+	b.Run("net", func(b *testing.B) { measure(b, netEcho(b)) })
 }
 
 // TestEchoDoesNotAllocate counts what a round trip costs in memory: reading, a vectored write, a

@@ -2,6 +2,7 @@ package reactor_test
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -14,7 +15,16 @@ import (
 	"github.com/culvert-mesh/culvert/proxy/reactor"
 )
 
-func TestMain(m *testing.M) { os.Exit(proxytest.Main(m)) }
+func TestMain(m *testing.M) {
+	if what := os.Getenv(loadEnv); what != "" {
+		if err := load(what); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(proxytest.Main(m))
+}
 
 // bulk is more than any socket buffer takes.
 const bulk = 32 << 20

@@ -12,7 +12,8 @@ import (
 )
 
 // When a direction is bulk: after so many bytes without a read of less than bulkRead. Measured with
-// eight streams: a pipe in the kernel takes half the CPU time per byte that copying through 256 KiB takes.
+// eight streams: a pipe in the kernel takes 0.63 of the CPU time per byte that copying through 256 KiB takes,
+// with one stream 0.77; at messages of 64 KiB there is no gain.
 const (
 	bulkBytes = 1 << 20
 	bulkRead  = 96 << 10

@@ -78,7 +78,6 @@ func (x *exchange) prepare(f *table.Forward, share *table.Share) {
 	x.backend = x.session.tables.View.Backend(share.Backend)
 	x.report.Backend = share.Backend
 	x.policy, x.retries, x.budgeted = (*retry.Policy)(f.Retry), 0, false
-	x.upload.begin()
 	x.edits.add(&share.ResponseHeaders)
 	x.changes.add(&x.rule.Action.RequestHeaders)
 	x.changes.add(&share.RequestHeaders)

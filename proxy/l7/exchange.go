@@ -169,6 +169,7 @@ func (x *exchange) handle() {
 func (x *exchange) begin() {
 	x.cause, x.connReason = telemetry.None, telemetry.None
 	x.pause = reactor.Signal{}
+	x.upload.begin()
 	x.committed, x.linger = false, false
 	x.persist = x.request.KeepAlive && !x.session.draining
 	x.rule, x.forward, x.backend = nil, nil, nil
@@ -231,7 +232,7 @@ func (x *exchange) end() {
 	x.deadline.Stop()
 	x.client.OnReset(nil)
 	if !x.body.Done() {
-		x.persist, x.linger = false, true
+		x.persist, x.linger = false, !x.upload.quiet
 	}
 	x.report.End = x.engine.loop.Clock()
 	if x.request.Len() > 0 || x.headSize > 0 {

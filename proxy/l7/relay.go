@@ -36,9 +36,28 @@ func (x *exchange) relay() telemetry.Reason {
 		}
 	}
 	if x.replyBody.Done() && x.connReason == telemetry.None {
+		x.trail()
 		x.relayed()
 	}
 	return telemetry.None
+}
+
+// trail lets the rest of the request follow a response that has overtaken it,
+// for as long as the client sends and the endpoint takes it: some applications
+// read on after they have answered, and a proxy that is not there would not
+// stop them. The client is told at once that the response was the last one.
+func (x *exchange) trail() {
+	if !x.upload.running {
+		return
+	}
+	x.upload.trailing = true
+	_ = x.client.CloseWrite() // a fault shows in the upload
+	x.client.ReadBy(after(x.engine.loop.Now(), x.engine.limits.LingerTimeout))
+	x.up.ReadBy(0)
+	var one [1]byte
+	_, _ = x.up.Read(one[:]) // whatever comes is the end; the upload's end cuts it short
+	x.upload.stop()
+	x.up.ReadBy(0)
 }
 
 // relayed settles a response that was forwarded whole.

@@ -36,7 +36,7 @@ type Session struct {
 	// before; nil nearly always.
 	early    []byte
 	current  *exchange // while a coroutine runs
-	idleTill int64 // when an idle connection is closed; 0: never
+	idleTill int64     // when an idle connection is closed; 0: never
 	state    sessionState
 	draining bool
 }

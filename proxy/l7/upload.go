@@ -2,6 +2,7 @@ package l7
 
 import (
 	"os"
+	"time"
 
 	"github.com/culvert-mesh/culvert/proxy/reactor"
 	"github.com/culvert-mesh/culvert/proxy/telemetry"
@@ -23,6 +24,8 @@ type uploader struct {
 	running  bool
 	stopping bool
 	broken   bool // the endpoint takes no more; what it answers still counts
+	trailing bool // the response is complete; see exchange.trail
+	quiet    bool // the client sent nothing more while trailing
 	done     reactor.Signal
 	framer   framer
 	piece    piece
@@ -30,7 +33,7 @@ type uploader struct {
 
 // begin is called once per request, end after its last attempt.
 func (u *uploader) begin() {
-	u.overflowed, u.broken = false, false
+	u.overflowed, u.broken, u.quiet = false, false, false
 }
 
 func (u *uploader) end() {
@@ -40,7 +43,8 @@ func (u *uploader) end() {
 
 // start lets the upload run beside the attempt.
 func (u *uploader) start() {
-	u.running, u.stopping, u.broken = true, false, false
+	u.running, u.stopping, u.broken, u.trailing = true, false, false, false
+	u.quiet = false
 	u.x.engine.loop.Go(u)
 }
 
@@ -72,7 +76,7 @@ func (u *uploader) Run() {
 	defer u.finished()
 	x := u.x
 	for !x.body.Done() && !u.stopping && !u.broken {
-		x.client.ReadBy(after(x.engine.loop.Now(), x.engine.limits.BodyTimeout))
+		x.client.ReadBy(after(x.engine.loop.Now(), u.patience()))
 		if err := x.client.Await(); err != nil {
 			u.readFault(err)
 			return
@@ -86,6 +90,17 @@ func (u *uploader) Run() {
 func (u *uploader) finished() {
 	u.running = false
 	u.done.Set()
+	if u.trailing && u.x.up != nil {
+		u.x.up.ReadBy(1) // wakes trail
+	}
+}
+
+// patience is how long the client may be silent.
+func (u *uploader) patience() time.Duration {
+	if u.trailing {
+		return u.x.engine.limits.LingerTimeout
+	}
+	return u.x.engine.limits.BodyTimeout
 }
 
 // step moves one read's worth of body from the client to the endpoint.
@@ -148,6 +163,8 @@ func (u *uploader) write(data []byte) bool {
 func (u *uploader) readFault(err error) {
 	switch {
 	case u.stopping:
+	case u.trailing: // the client has its response; it may end as it likes
+		u.quiet = true
 	case err == os.ErrDeadlineExceeded:
 		u.x.interrupt(telemetry.ClientTimeout)
 	default: // also an end in order: RFC 9112 8, the message is incomplete

@@ -132,7 +132,7 @@ func (n *node) dumpLoops() []loopDump {
 type captureDump struct {
 	// Alive says whether new connections are redirected to this process.
 	Alive    bool              `json:"alive"`
-	Reasons  []capture.Counter `json:"reasons"`
+	Reasons  map[string]uint64 `json:"reasons"`
 	Balanced map[string]uint64 `json:"balanced_connections"`
 	Origins  []originDump      `json:"origins"`
 }
@@ -146,9 +146,13 @@ type originDump struct {
 }
 
 func (n *node) dumpCapture() (any, error) {
-	reasons, err := n.kernel.Counters()
+	counters, err := n.kernel.Counters()
 	if err != nil {
 		return nil, err
+	}
+	reasons := map[string]uint64{}
+	for _, c := range counters {
+		reasons[c.Reason] = c.Count
 	}
 	balanced, err := n.balanced()
 	if err != nil {

@@ -106,10 +106,10 @@ func BenchmarkRequest(b *testing.B) {
 	w.apply(nil, at(backend, answering(b, ok("hello"))))
 	client, _ := w.dial()
 	request, buf := []byte(get("/cart")), make([]byte, 4<<10)
-	conn := client.Conn()
+	conn, size := client.Conn(), len(ok("hello"))
 	b.ReportAllocs()
 	for b.Loop() {
-		exchangeOnce(b, conn, request, buf, len(ok("hello")))
+		exchangeOnce(b, conn, request, buf, size)
 	}
 }
 

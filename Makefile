@@ -21,7 +21,7 @@ build: ## build bin/culvert
 .PHONY: test
 test: ## run everything, the tests that need root included (they skip without it)
 	@$(GO) build ./... && $(GO) build -o bin/tally ./test/tally
-	@set +e; $(GO) test -json -p 1 -count=1 ./... | bin/tally; code=$${PIPESTATUS[*]}; \
+	@set +e; $(GO) test -json -p 1 -count=1 -timeout 3m ./... | bin/tally; code=$${PIPESTATUS[*]}; \
 		[ "$$code" = "0 0" ]
 
 .PHONY: test-short

@@ -168,7 +168,7 @@ func TestOnlyEjectedOnesAreLeft(t *testing.T) {
 	a, b, c := address(1), address(2), address(3)
 	w := newWorld(t, 1, none, a, b, c)
 	w.fail(a, 3)
-	w.Advance(100 * time.Millisecond)
+	w.Advance(300 * time.Millisecond) // more than the jitter of 200 ms
 	w.fail(b, 3)
 	w.apply(a, b)
 	if got := [2]string{w.endpoint(a).Health, w.endpoint(b).Health}; got != [2]string{"last", "open"} {

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -21,21 +22,51 @@ const binariesID = "bin"
 
 // One of each per process is the point: package variables, unlike elsewhere.
 var (
-	guardPipe = sync.OnceValues(runGuard)
+	guardOnce = sync.OnceValues(runGuard)
+	guarded   atomic.Pointer[guard] // nil: there is none
+	givenPeer atomic.Pointer[string]
 	buildPeer = sync.OnceValues(func() (string, error) { return build("./test/peer/culvert-peer", "culvert-peer") })
 	buildNode = sync.OnceValues(func() (string, error) { return build(".", "culvert") })
 )
 
+// guard is the guard process.
+type guard struct {
+	// pipe is the write end: it must stay referenced, or the garbage collector
+	// closes it and the guard sweeps too early.
+	pipe *os.File
+	cmd  *exec.Cmd
+}
+
 // startGuard sweeps what earlier processes left, and starts the guard, once for
 // the process.
 func startGuard() error {
-	_, err := guardPipe()
+	g, err := guardOnce()
+	if err == nil {
+		guarded.Store(g)
+	}
 	return err
 }
 
-// runGuard returns the pipe's write end: it must stay referenced, or the
-// garbage collector closes it and the guard sweeps too early.
-func runGuard() (*os.File, error) {
+// Leave is for a program that is about to end and has closed its worlds: it
+// removes the binaries that were built and ends the guard, which would
+// otherwise be there for a moment longer than the program. No world can be
+// made after it.
+func Leave() error {
+	g := guarded.Swap(nil)
+	if g == nil {
+		return nil
+	}
+	owner, err := ownerTag(os.Getpid())
+	if err != nil {
+		return err
+	}
+	err = remove(binariesID, filepath.Join(runDir, owner+"."+binariesID))
+	_ = g.cmd.Process.Kill()
+	_ = g.cmd.Wait() // "killed", as it was
+	return errors.Join(err, g.pipe.Close())
+}
+
+func runGuard() (*guard, error) {
 	if err := Sweep(); err != nil {
 		return nil, fmt.Errorf("sweep leftovers: %w", err)
 	}
@@ -59,7 +90,7 @@ func runGuard() (*os.File, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("start the guard: %w", err)
 	}
-	return write, nil
+	return &guard{pipe: write, cmd: cmd}, nil
 }
 
 // Guard is the guard process of an owner: it waits until stdin ends, then
@@ -70,8 +101,17 @@ func Guard(stdin io.Reader, owner string) error {
 	return errors.Join(err, Sweep())
 }
 
+// UsePeer names a built test/peer/culvert-peer, for programs that run without
+// the source. It must come before the first world.
+func UsePeer(path string) { givenPeer.Store(&path) }
+
 // PeerBinary is the built test/peer/culvert-peer.
-func PeerBinary() (string, error) { return buildPeer() }
+func PeerBinary() (string, error) {
+	if path := givenPeer.Load(); path != nil {
+		return filepath.Abs(*path)
+	}
+	return buildPeer()
+}
 
 // build builds a package of this module into the process's directory of
 // binaries, which goes when the process ends.

@@ -100,8 +100,11 @@ func lives(tag string) bool {
 // order matters: processes first (they hold everything else), then the bpf
 // pins, then the cgroups, then the namespaces.
 func remove(id, dir string) error {
+	if id == binariesID {
+		return removeDir(dir)
+	}
 	var errs []error
-	if mount, err := cgroupMount(); err == nil && id != binariesID {
+	if mount, err := cgroupMount(); err == nil {
 		errs = append(errs, removeCgroup(filepath.Join(mount, "culvert-"+id)))
 	}
 	bpf := filepath.Join(dir, "bpf")
@@ -112,10 +115,15 @@ func remove(id, dir string) error {
 	for _, name := range names {
 		errs = append(errs, removeNetns(name))
 	}
-	errs = append(errs, os.RemoveAll(dir))
+	return errors.Join(errors.Join(errs...), removeDir(dir))
+}
+
+// removeDir removes a run directory, and the directory of all when it is the last.
+func removeDir(dir string) error {
+	err := os.RemoveAll(dir)
 	// Fails while another world is there, as it should.
 	_ = os.Remove(runDir)
-	return errors.Join(errs...)
+	return err
 }
 
 // mountBPF mounts a bpf file system of the world's own on dir: pins of

@@ -3,6 +3,7 @@ package world_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/netip"
 	"os"
@@ -193,6 +194,43 @@ func TestOwnerToBeKilled(t *testing.T) {
 	w.Start(pod.Place, "sleep", "1000")
 	_, _ = os.Stdout.WriteString("world " + strings.Join([]string{pod.Netns, w.Cgroup, w.Policy}, " ") + "\n")
 	select {} // until killed
+}
+
+// A program that leaves is followed by nothing, not even by its guard.
+func TestLeave(t *testing.T) {
+	world.ForTest(t, world.Config{}) // for the check of privileges
+	cmd := exec.Command(os.Args[0], "-test.run=^TestOwnerThatLeaves$", "-test.v")
+	cmd.Env = append(os.Environ(), "WORLD_TEST_OWNER=1")
+	if out, err := cmd.CombinedOutput(); err != nil || strings.Contains(string(out), "SKIP") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	owner := fmt.Sprintf("%d.", cmd.Process.Pid)
+	dirs, _ := filepath.Glob("/run/culvert-world/" + owner + "*")
+	lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range lines {
+		if line, _ := os.ReadFile(path); strings.Contains(string(line), "guard\x00"+owner) {
+			dirs = append(dirs, path)
+		}
+	}
+	if len(dirs) > 0 {
+		t.Errorf("left: %v", dirs)
+	}
+}
+
+// TestOwnerThatLeaves is the child of TestLeave.
+func TestOwnerThatLeaves(t *testing.T) {
+	if os.Getenv("WORLD_TEST_OWNER") == "" {
+		t.Skip("only as the child of TestLeave")
+	}
+	w, err := world.New(world.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := errors.Join(w.Close(), world.Leave()); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func TestFaultsOfAPeer(t *testing.T) {

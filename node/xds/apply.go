@@ -122,6 +122,7 @@ func (c *Client) restore() {
 	if saved == nil {
 		return
 	}
+	var touched []change
 	for _, m := range saved {
 		k, known := kindOf(m.GetResource().GetTypeUrl())
 		if !known {
@@ -133,7 +134,7 @@ func (c *Client) restore() {
 			c.cfg.Log.Warn("left out a resource of the last configuration", "type", k.String(), "name", m.GetName(), "error", err)
 			continue
 		}
-		c.accepted.put(r)
+		touched = append(touched, change{k, r.name, c.accepted.put(r)})
 	}
 	chosen := choose(&c.accepted, c.live, func(ref) bool { return true })
 	resources := chosen.next.resources()
@@ -145,6 +146,6 @@ func (c *Client) restore() {
 	}
 	c.snapshot, c.live, c.complete = snapshot, chosen.next, true
 	c.status.restored()
-	c.status.holds(&c.accepted)
+	c.status.holds(&c.accepted, touched)
 	c.hand(resources)
 }

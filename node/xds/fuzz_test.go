@@ -39,11 +39,11 @@ func everything() []proto.Message {
 // together with what was there before, must choose and build. A panic of
 // table.Build counts as a failure although build recovers from it.
 func FuzzResource(f *testing.F) {
-	for seed := range uint64(64) {
-		f.Add(seed, uint8(1+seed%6))
+	for n := range uint64(64) {
+		f.Add(n, uint8(1+n%6))
 	}
-	f.Fuzz(func(t *testing.T, seed uint64, changes uint8) {
-		r := rand.New(rand.NewPCG(seed, 0))
+	f.Fuzz(func(t *testing.T, start uint64, changes uint8) {
+		r := rand.New(rand.NewPCG(start, 0))
 		accepted := newSet()
 		base := everything()
 		for _, m := range base {
@@ -85,11 +85,15 @@ func FuzzBytes(f *testing.F) {
 // take accepts a message as a client does.
 func take(t *testing.T, accepted *set, m proto.Message) (kind, error) {
 	k := kindFor(t, m)
-	r, err := decode(k, &discoveryv3.Resource{Name: nameOf(m), Version: "1", Resource: pack(m)})
+	r, err := decode(k, seed(m))
 	if err == nil {
 		accepted.put(r)
 	} else if strings.Contains(err.Error(), "panic") {
 		t.Fatal(err)
 	}
 	return k, err
+}
+
+func seed(m proto.Message) *discoveryv3.Resource {
+	return &discoveryv3.Resource{Name: nameOf(m), Version: "1", Resource: pack(m)}
 }

@@ -18,7 +18,7 @@ import (
 // maxQueued stops reading responses while this many requests wait to be sent.
 const maxQueued = 256
 
-// session is one stream. Owned by Run's goroutine; two helpers move messages.
+// session is one stream. Owned by Run's goroutine; a wire moves its messages.
 type session struct {
 	client *Client
 	// queue holds requests that the sender has not taken yet.
@@ -27,91 +27,55 @@ type session struct {
 	subscribed [kinds]map[string]bool
 	opened     [kinds]bool
 	answered   bool
+	pace       pace
 }
 
 // session opens a stream and works on it until it ends. It reports whether the
 // control plane said anything.
 func (c *Client) session(ctx context.Context, conn *grpc.ClientConn) (answered bool, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx, grpc.WaitForReady(true))
+	w, err := openWire(ctx, conn)
 	if err != nil {
-		cancel()
-		return false, fmt.Errorf("open the stream: %w", err)
+		return false, err
 	}
-	in := make(chan *discoveryv3.DeltaDiscoveryResponse)
-	out := make(chan *discoveryv3.DeltaDiscoveryRequest)
-	ended := make(chan error, 2)
-	go func() { ended <- receive(ctx, stream, in) }()
-	go func() { ended <- send(ctx, stream, out) }()
-	running := 2
-	defer func() {
-		cancel()
-		for range running {
-			<-ended
-		}
-	}()
-
+	defer w.close()
 	s := &session{client: c}
 	s.begin()
 	for {
-		var next *discoveryv3.DeltaDiscoveryRequest
-		from, to := in, out
-		if len(s.queue) > 0 {
-			next = s.queue[0]
-		} else {
-			to = nil
-		}
-		if len(s.queue) > maxQueued {
-			from = nil
-		}
-		patience := c.patience()
-		select {
-		case r := <-from:
-			s.answered = true
-			s.handle(r)
-		case to <- next:
-			s.queue = s.queue[1:]
-		case <-patience.C:
-			s.giveUp()
-		case err := <-ended:
-			running--
-			patience.Stop()
+		if err, over := s.turn(w); over {
 			return s.answered, err
 		}
-		patience.Stop()
 	}
 }
 
-// receive hands on responses, one at a time, until the stream ends.
-func receive(ctx context.Context, stream discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient, to chan<- *discoveryv3.DeltaDiscoveryResponse) error {
-	for {
-		r, err := stream.Recv()
-		if err != nil {
-			return fmt.Errorf("receive: %w", err)
-		}
-		select {
-		case to <- r:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+// turn does the next thing there is to do, and waits for it if need be.
+func (s *session) turn(w *wire) (err error, over bool) {
+	var next *discoveryv3.DeltaDiscoveryRequest
+	from, to := w.in, w.out
+	if len(s.queue) > 0 {
+		next = s.queue[0]
+	} else {
+		to = nil
 	}
-}
-
-// send is a goroutine of its own because Send blocks when the server does not
-// read, and the server may not read while it waits for us to.
-func send(ctx context.Context, stream discoveryv3.AggregatedDiscoveryService_DeltaAggregatedResourcesClient, from <-chan *discoveryv3.DeltaDiscoveryRequest) error {
-	for {
-		select {
-		case r := <-from:
-			if err := stream.Send(r); err != nil {
-				// The stream's own error comes from Recv; wait for that one.
-				<-ctx.Done()
-				return ctx.Err()
-			}
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	patience := s.client.patience()
+	defer patience.Stop()
+	rest, rested := s.pace.rest()
+	defer rest.Stop()
+	if len(s.queue) > maxQueued || !rested {
+		from = nil
 	}
+	select {
+	case r := <-from:
+		s.answered = true
+		s.pace.work(func() { s.handle(r) })
+	case to <- next:
+		s.queue = s.queue[1:]
+	case <-rest.C:
+	case <-patience.C:
+		s.giveUp()
+	case err := <-w.ended:
+		return err, true
+	}
+	return nil, false
 }
 
 // patience is a timer for the next missing resource to be given up.
@@ -162,7 +126,13 @@ func (s *session) handle(r *discoveryv3.DeltaDiscoveryResponse) {
 	faults = append(faults, s.settle(touched)...)
 	s.answer(r, faults)
 	c.status.answered(k, r.GetSystemVersionInfo(), faults)
-	c.status.holds(&c.accepted)
+	c.status.holds(&c.accepted, touched)
+}
+
+// names reports whether changes may name other resources: only these change the
+// subscriptions. No change at all is the start of a stream, or the end of a wait.
+func names(touched []change) bool {
+	return len(touched) == 0 || slices.ContainsFunc(touched, func(t change) bool { return t.kind == clusters || t.kind == listeners })
 }
 
 // change is one resource of a response, and what was there before it.
@@ -225,7 +195,9 @@ func (s *session) settle(touched []change) (faults []string) {
 	}
 	c.waiting.update(chosen.missing, time.Now())
 	c.status.waits(chosen.missing, chosen.conflicts)
-	s.subscribe()
+	if names(touched) {
+		s.subscribe()
+	}
 	c.hand(resources)
 	return faults
 }

@@ -2,6 +2,7 @@ package xds
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/protobuf/proto"
@@ -31,7 +33,11 @@ const maxState = 4 * maxMessage
 // the new one.
 func saveState(dir, node string, resources []*resource) error {
 	all := &discoveryv3.DeltaDiscoveryResponse{}
-	for _, r := range resources {
+	resources = slices.Clone(resources)
+	slices.SortFunc(resources, func(x, y *resource) int {
+		return cmp.Or(cmp.Compare(x.kind, y.kind), cmp.Compare(x.name, y.name))
+	})
+	for _, r := range slices.Compact(resources) {
 		all.Resources = append(all.Resources, &discoveryv3.Resource{Name: r.name, Version: r.version, Resource: r.body})
 	}
 	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(all)

@@ -53,13 +53,14 @@ type ledger struct {
 	// guarded by mu
 	now     Status // Types is in the order of kind
 	refused map[ref]string
+	held    [kinds]map[string]string // versions by name
 }
 
 func newLedger() *ledger {
 	s := &ledger{refused: map[ref]string{}, now: Status{Since: time.Now(), Types: make([]TypeStatus, kinds), Waiting: []string{}, Refused: []string{}, Conflicts: []string{}}}
 	for k := range kinds {
 		s.now.Types[k].Type = k.String()
-		s.now.Types[k].Resources = map[string]string{}
+		s.held[k] = map[string]string{}
 	}
 	return s
 }
@@ -69,8 +70,11 @@ func (c *Client) Status() Status {
 	c.status.mu.Lock()
 	defer c.status.mu.Unlock()
 	out := c.status.now
-	// The maps and lists inside are replaced, never changed.
+	// The lists inside are replaced, never changed.
 	out.Types = slices.Clone(out.Types)
+	for k := range kinds {
+		out.Types[k].Resources = maps.Clone(c.status.held[k])
+	}
 	slices.SortFunc(out.Types, func(x, y TypeStatus) int { return cmp.Compare(x.Type, y.Type) })
 	return out
 }
@@ -127,12 +131,16 @@ func (s *ledger) refuses(of map[ref]error) {
 	}
 }
 
-// holds takes the versions of the accepted resources.
-func (s *ledger) holds(accepted *set) {
+// holds takes over what changed in the accepted set.
+func (s *ledger) holds(accepted *set, touched []change) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for k := range kinds {
-		s.now.Types[k].Resources = accepted.versions(k)
+	for _, t := range touched {
+		if r := accepted[t.kind][t.name]; r != nil {
+			s.held[t.kind][t.name] = r.version
+		} else {
+			delete(s.held[t.kind], t.name)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/culvert-mesh/culvert/test/peer"
@@ -151,7 +152,7 @@ func (f *field) idleMemory(ctx context.Context) error {
 		return err
 	}
 	defer warm.Kill()
-	before, err := f.node.RSS()
+	before, err := f.memory(ctx)
 	if err != nil {
 		return err
 	}
@@ -160,13 +161,31 @@ func (f *field) idleMemory(ctx context.Context) error {
 		return err
 	}
 	defer held.Kill()
-	after, err := f.node.RSS()
+	after, err := f.memory(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\nidle memory: %d keep-alive connections, each used once: %.0f bytes of the process per connection\n",
-		idleConnections, float64(after-before)/idleConnections)
+	fmt.Printf("\nidle memory: %d keep-alive connections, each used once, per connection: %.0f bytes of the process (RssAnon), of which %.0f bytes of live heap\n",
+		idleConnections, float64(after.resident-before.resident)/idleConnections, float64(after.live-before.live)/idleConnections)
 	return nil
+}
+
+// memory is what the culvert process uses: pages, and the Go heap that is
+// still live after a collection.
+type memory struct{ resident, live int64 }
+
+func (f *field) memory(ctx context.Context) (m memory, err error) {
+	if m.resident, err = f.node.RSS(); err != nil {
+		return m, err
+	}
+	text, err := f.node.Get(ctx, "/debug/pprof/heap?gc=1&debug=1")
+	if err != nil {
+		return m, fmt.Errorf("read the heap: %w", err)
+	}
+	_, after, _ := strings.Cut(text, "# HeapAlloc = ")
+	number, _, _ := strings.Cut(after, "\n")
+	m.live, err = strconv.ParseInt(number, 10, 64)
+	return m, err
 }
 
 // holdIdle opens idle connections from the client pod.

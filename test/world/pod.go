@@ -58,19 +58,8 @@ func (w *World) Pod(name string, c PodConfig) (*Pod, error) {
 		IP4: address(podPrefix4(), index), IP6: address(podPrefix6(), index),
 	}
 	p.Name = name
-	if err := w.Host.Do(func() error { return attachToBridge(index, p.Netns) }); err != nil {
+	if err := p.connect(index); err != nil {
 		return nil, fmt.Errorf("connect pod %s: %w", name, err)
-	}
-	err = p.Do(func() error {
-		for k, v := range c.Sysctls {
-			if err := setSysctl(k, v); err != nil {
-				return err
-			}
-		}
-		return configurePod(index, w.config.KubeProxy)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("configure pod %s: %w", name, err)
 	}
 	w.mu.Lock()
 	w.pods[c.Namespace+"/"+name] = p
@@ -79,6 +68,21 @@ func (w *World) Pod(name string, c PodConfig) (*Pod, error) {
 		return nil, err
 	}
 	return p, w.syncKubeProxy(p)
+}
+
+// connect puts the pod on the bridge, with the index-th addresses.
+func (p *Pod) connect(index int) error {
+	if err := p.world.Host.Do(func() error { return attachToBridge(index, p.Netns) }); err != nil {
+		return err
+	}
+	return p.Do(func() error {
+		for k, v := range p.config.Sysctls {
+			if err := setSysctl(k, v); err != nil {
+				return err
+			}
+		}
+		return configurePod(index, p.world.config.KubeProxy)
+	})
 }
 
 // publishPod writes what Culvert is to know about a new pod.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -240,7 +239,7 @@ const drainSpread = 2 * time.Second
 // served, one request each.
 func (s *Server) Drain(ctx context.Context) error {
 	for _, w := range s.workers {
-		w.loop.Post(func() { w.drainAll(rand.Int64N(int64(drainSpread))) })
+		w.loop.Post(w.drainAll)
 	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()

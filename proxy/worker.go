@@ -61,10 +61,10 @@ func (w *worker) adopt(from *workload, fd int, peer netip.AddrPort) {
 	c.report = telemetry.ConnReport{Source: &from.source, Start: w.loop.Now()}
 	c.prev, c.next = w.connections.prev, &w.connections
 	c.prev.next, c.next.prev = c, c
-	if w.draining {
-		c.http.Drain()
-	}
 	w.loop.Go(c)
+	if w.draining {
+		w.drainLater(c)
+	}
 }
 
 // remove takes a connection off the list; false: it was off already.
@@ -100,15 +100,18 @@ func (w *worker) forget(gone *workload, drain time.Duration) {
 	w.loop.After(&reactor.Timer{F: func() { of((*connection).abort) }}, drain)
 }
 
-// drainAll drains every connection, the idle ones at random within the spread.
-func (w *worker) drainAll(first int64) {
+// drainAll drains every connection, those to come too.
+func (w *worker) drainAll() {
 	w.draining = true
-	w.each(func(c *connection) {
-		if c.report.HTTP && c.http.Drain() {
-			w.loop.After(&reactor.Timer{F: func() { c.http.End(telemetry.Draining) }}, time.Duration(first))
-			first = rand.Int64N(int64(drainSpread))
-		}
-	})
+	w.each(w.drainLater)
+}
+
+// drainLater makes the next response the connection's last, and closes the
+// connection where there is none within the spread.
+func (w *worker) drainLater(c *connection) {
+	c.http.Drain()
+	within := time.Duration(rand.Int64N(int64(drainSpread)))
+	w.loop.After(&reactor.Timer{F: c.drain}, within)
 }
 
 func (w *worker) scheduleRefresh() {

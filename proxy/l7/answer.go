@@ -32,9 +32,6 @@ type answer struct {
 func (x *exchange) fail(reason telemetry.Reason) {
 	x.report.Reason = reason
 	status := reason.Status()
-	if reason == telemetry.ClientTimeout || status == 400 || status > 500 && status != 502 && status != 503 && status != 504 {
-		x.persist = false // where the request ends is not known
-	}
 	if x.committed || status == 0 {
 		x.persist, x.connReason = false, reason
 		return

@@ -242,7 +242,7 @@ func (x *exchange) readUp() error {
 		if err := x.up.Await(); err != nil {
 			return err
 		}
-		x.out = x.engine.buffer(mediumBuffer)
+		x.out = x.engine.buffer(x.firstSize())
 	} else if len(x.out) == cap(x.out) {
 		grown := append(x.engine.buffer(cap(x.out)*4), x.out...)
 		x.engine.free(x.out)
@@ -251,6 +251,14 @@ func (x *exchange) readUp() error {
 	n, err := x.up.Read(x.out[len(x.out):cap(x.out)])
 	x.out = x.out[:len(x.out)+n]
 	return err
+}
+
+// firstSize is how much the first read of a response asks for.
+func (x *exchange) firstSize() int {
+	if x.session.bulk {
+		return largeBuffer
+	}
+	return mediumBuffer
 }
 
 // upstreamFault says why the endpoint gave no response, and what that teaches.
@@ -357,10 +365,7 @@ func (x *exchange) refused() bool {
 	if x.attempt.Status < 400 || !x.retry(telemetry.UpstreamStatus) {
 		return false
 	}
-	x.outcome, x.attempt.Outcome = upstream.OK, telemetry.OutcomeOK
-	if x.attempt.Status >= 500 {
-		x.outcome, x.attempt.Outcome = upstream.Failure5xx, telemetry.OutcomeStatus
-	}
+	x.outcome = x.verdict()
 	x.keep = x.finished()
 	return true
 }

@@ -29,11 +29,12 @@ type Config struct {
 
 // Buffers come in three sizes: small for heads, which nearly all fit; medium
 // for the first read of a response and of a body; large for bodies that fill a
-// medium one and for the largest heads.
+// medium one and for the largest heads: 64 KiB with a head before them in one
+// read.
 const (
 	smallBuffer  = 4 << 10
 	mediumBuffer = 16 << 10
-	largeBuffer  = 64 << 10
+	largeBuffer  = 68 << 10
 )
 
 // What an Engine keeps when it is quiet: 1 MiB a class, and as many exchanges as

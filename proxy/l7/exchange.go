@@ -234,7 +234,9 @@ func (x *exchange) end() {
 	if !x.body.Done() {
 		x.persist, x.linger = false, !x.upload.quiet
 	}
-	x.report.End = x.engine.loop.Clock()
+	if x.report.End == 0 {
+		x.report.End = x.engine.loop.Clock()
+	}
 	if x.request.Len() > 0 || x.headSize > 0 {
 		x.report.Method, x.report.Path = x.request.Method(), x.request.Path()
 	}

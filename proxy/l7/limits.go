@@ -56,12 +56,6 @@ func (l Limits) withDefaults() Limits {
 	if l.ReplayBytes == 0 {
 		l.ReplayBytes = 64 << 10
 	}
-	if l.Request.HeadBytes == 0 {
-		l.Request.HeadBytes = largeBuffer
-	}
-	if l.Response.HeadBytes == 0 {
-		l.Response.HeadBytes = largeBuffer
-	}
 	return l
 }
 

@@ -31,6 +31,9 @@ func (x *exchange) relay() telemetry.Reason {
 		Framing: framing, ClientMinor: x.request.Minor, Close: !x.persist, Edits: x.edits.list,
 	}
 	x.replyBody.Start(x.response.Framing())
+	if x.lease.Probe() {
+		x.lease.Learn(x.verdict()) // others wait for it, and the body may take hours
+	}
 	if x.relayFirst() {
 		for !x.replyBody.Done() && x.relayMore() {
 		}
@@ -63,10 +66,17 @@ func (x *exchange) trail() {
 // relayed settles a response that was forwarded whole.
 func (x *exchange) relayed() {
 	x.keep = x.finished()
-	x.outcome, x.attempt.Outcome = upstream.OK, telemetry.OutcomeOK
-	if x.response.Status() >= 500 {
-		x.outcome, x.attempt.Outcome = upstream.Failure5xx, telemetry.OutcomeStatus
+	x.outcome = x.verdict()
+}
+
+// verdict is what the response's status says about the endpoint.
+func (x *exchange) verdict() upstream.Outcome {
+	if x.attempt.Status >= 500 {
+		x.attempt.Outcome = telemetry.OutcomeStatus
+		return upstream.Failure5xx
 	}
+	x.attempt.Outcome = telemetry.OutcomeOK
+	return upstream.OK
 }
 
 // finished says that the upstream connection is between two messages: the
@@ -92,6 +102,7 @@ func (x *exchange) relayFirst() bool {
 	ok := x.pass(head, data)
 	e.free(head)
 	full := len(x.out) == cap(x.out)
+	x.session.bulk = full || len(x.out) > mediumBuffer
 	x.out = x.out[:0]
 	return x.passed(ok, surplus, err) && x.nextBuffer(full)
 }
@@ -235,6 +246,7 @@ func (x *exchange) tunnel() {
 		return
 	}
 	x.lease.Learn(upstream.OK)
+	x.report.End = e.loop.Clock() // the request's; what follows is the connection's
 	result := l4.Pipe(l4.Config{
 		Client: x.client, Upstream: x.up, Buffers: &e.pipes, Meter: x.session.report.Flow(),
 		FromClient: x.in[x.headSize:], FromUpstream: x.out[x.replySize:],

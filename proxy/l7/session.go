@@ -39,6 +39,7 @@ type Session struct {
 	idleTill int64     // when an idle connection is closed; 0: never
 	state    sessionState
 	draining bool
+	bulk     bool // the last response was large, so the next one may be
 }
 
 type sessionState uint8
@@ -112,18 +113,23 @@ func (s *Session) serve(x *exchange) {
 		}
 		if len(x.in) == 0 {
 			x.dropInput()
-			s.park()
+			s.rest()
 			return
 		}
 	}
 }
 
-// park waits for the next request without a coroutine and without a buffer.
-func (s *Session) park() {
-	if s.draining {
+// rest is what follows a request behind which there is no other.
+func (s *Session) rest() {
+	if s.draining { // since the response's head was written
 		s.end(telemetry.Draining)
 		return
 	}
+	s.park()
+}
+
+// park waits for the next request without a coroutine and without a buffer.
+func (s *Session) park() {
 	s.state = parked
 	s.idleTill = after(s.engine.loop.Now(), s.engine.limits.KeepAliveTimeout)
 	s.conn.ReadBy(s.idleTill)

@@ -53,7 +53,7 @@ func startRemoteNode(t *testing.T, w *world.T, address string) *world.Process {
 // restart too, and it takes up changes when the control plane is back.
 func TestControlPlaneGoesAway(t *testing.T) {
 	const address = "127.0.0.1:15010"
-	w, client, vip := shopWorld(t)
+	w, client, vip := shopWorld(t, world.Config{})
 	ctl := startControlPlane(t, w, address)
 	node := startRemoteNode(t, w, address)
 	is := func(want string) error {
@@ -82,7 +82,7 @@ func TestControlPlaneGoesAway(t *testing.T) {
 // TestBadPolicyIsTold: one line, in the log and on the admin port, and all that
 // was fine goes on.
 func TestBadPolicyIsTold(t *testing.T) {
-	w, client, vip := shopWorld(t)
+	w, client, vip := shopWorld(t, world.Config{})
 	node := w.Node(world.NodeConfig{})
 	w.WritePolicy("route.yaml", strings.Replace(shopRoute, "value: /v2", "value: no-slash", 1))
 	w.Wait("the problem to be told", func() (bool, error) {
@@ -100,7 +100,7 @@ func TestBadPolicyIsTold(t *testing.T) {
 // TestDrain: a connection that is open at SIGTERM gets its answer, is told to
 // go, and new ones are not refused.
 func TestDrain(t *testing.T) {
-	w, client, vip := shopWorld(t)
+	w, client, vip := shopWorld(t, world.Config{KubeProxy: true})
 	node := w.Node(world.NodeConfig{})
 	conn, err := client.Dial(t.Context(), "tcp", vip)
 	if err != nil {
@@ -118,6 +118,9 @@ func TestDrain(t *testing.T) {
 	}
 	// Idle connections are closed spread over two seconds; this one is in use.
 	for {
+		if by, _ := served(t, client, "http://"+vip+"/"); by != "api" {
+			t.Errorf("a new connection was answered by %q", by)
+		}
 		r := exchange(t, conn, answers)
 		if r.Header.Get(peer.ServedBy) != "api" {
 			t.Fatalf("answer %v", r)

@@ -14,7 +14,7 @@ import (
 // TestChangesUnderLoad edits a route again and again while requests run: each
 // edit is live within 100 ms, and none of them fails a request.
 func TestChangesUnderLoad(t *testing.T) {
-	w, client, vip := shopWorld(t)
+	w, client, vip := shopWorld(t, world.Config{})
 	node := w.Node(world.NodeConfig{})
 	type outcome struct {
 		result *peer.Result

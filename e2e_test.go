@@ -29,9 +29,9 @@ spec:
 `
 
 // shopWorld is one client, two versions of an API and a route between them.
-func shopWorld(t *testing.T) (w *world.T, client *world.Pod, vip string) {
+func shopWorld(t *testing.T, c world.Config) (w *world.T, client *world.Pod, vip string) {
 	t.Helper()
-	w = world.ForTest(t, world.Config{})
+	w = world.ForTest(t, c)
 	client = w.Pod("client", world.PodConfig{})
 	var api world.Service
 	for i, name := range []string{"api", "api2"} {
@@ -63,7 +63,7 @@ func served(t *testing.T, client *world.Pod, url string) (string, *http.Response
 }
 
 func TestNodeServesAndIsTakenOverAndRemoved(t *testing.T) {
-	w, client, vip := shopWorld(t)
+	w, client, vip := shopWorld(t, world.Config{})
 	node := w.Node(world.NodeConfig{})
 	check := func() {
 		t.Helper()

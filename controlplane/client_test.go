@@ -2,6 +2,7 @@ package controlplane_test
 
 import (
 	"context"
+	"io"
 	"maps"
 	"net"
 	"os"
@@ -116,7 +117,8 @@ func (p *plane) connect(name string, has map[string]map[string]string) *node {
 
 func (n *node) send(r *discoveryv3.DeltaDiscoveryRequest) {
 	n.t.Helper()
-	if err := n.stream.Send(r); err != nil {
+	// EOF: the stream has ended; Recv has the reason.
+	if err := n.stream.Send(r); err != nil && err != io.EOF {
 		n.t.Fatal(err)
 	}
 }

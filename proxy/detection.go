@@ -14,6 +14,7 @@ import (
 // Where a port declares nothing, the first bytes decide; but in some protocols
 // the server speaks first, and a proxy that waits for the client would wait for
 // ever. So detection dials while it waits, and both sides may end the wait.
+
 const (
 	// detectGrace is how long the client may be silent before the dial: nearly
 	// all clients that speak first do so at once, and then no dial is wasted.
@@ -23,6 +24,8 @@ const (
 	// detectStall is how long a client may stop within bytes that fit more than
 	// one protocol; then it is TCP.
 	detectStall = time.Second
+	// detectPatience is how long a client may be silent on a port that has routes.
+	detectPatience = 30 * time.Second
 )
 
 // speculation is a connection to an endpoint that was made before it was known
@@ -46,45 +49,76 @@ func (c *connection) detect(service *table.Service) (p detect.Protocol, early []
 	case service.Protocol != table.Detect:
 		return detect.TCP, nil, nil
 	}
-	loop := c.worker.loop
-	var wake reactor.Signal
-	grace, silence := loop.Now()+int64(detectGrace), loop.Now()+int64(detectSilence)
-	until := grace
+	now := c.worker.loop.Now()
+	d := &detection{c: c, service: service, buf: make([]byte, 0, detect.Enough), until: now + int64(detectGrace)}
+	d.silence = now + int64(detectSilence)
 	if service.Rules != nil {
 		// A route is attached, so it is HTTP's port: only the client can speak first.
-		until = loop.Now() + int64(detectStall)*30
+		d.until, d.patient = now+int64(detectPatience), true
 	}
-	watch := &watcher{wake: &wake}
-	buf := make([]byte, 0, detect.Enough)
 	for {
-		n, err := c.client.TryRead(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		if n > 0 {
-			if p = detect.Verdict(buf); p != detect.NeedMore {
-				return onlyHTTP1(p), buf, dialled
-			}
-			until = loop.Now() + int64(detectStall)
-			continue
+		if p := d.look(); p != detect.NeedMore {
+			return onlyHTTP1(p), d.buf, d.dialled
 		}
-		if err != nil && err != syscall.EAGAIN {
-			return detect.TCP, buf, dialled // whoever forwards passes the end on
-		}
-		if dialled != nil && dialled.spoke {
-			return detect.TCP, buf, dialled
-		}
-		c.client.Park(watch)
-		woken := wake.WaitUntil(loop, until)
-		c.client.Unpark()
-		switch {
-		case woken || loop.Now() < until:
-		case dialled == nil && until == grace && len(buf) == 0:
-			dialled, until = c.speculate(service, &wake), silence
-		default:
+		if !d.wait() {
 			c.late = telemetry.DetectTimeout
-			return detect.TCP, buf, dialled
+			return detect.TCP, d.buf, d.dialled
 		}
 	}
 }
+
+// detection is the state of detect.
+type detection struct {
+	c       *connection
+	service *table.Service
+	wake    reactor.Signal
+	buf     []byte // what the client has sent
+	until   int64  // when the present wait ends
+	silence int64  // when both sides have been silent for too long
+	patient bool   // the grace for the client is over, or there is nothing else to wait for
+	dialled *speculation
+}
+
+// look reads what the client has sent and judges; NeedMore: wait.
+func (d *detection) look() detect.Protocol {
+	for {
+		n, err := d.c.client.TryRead(d.buf[len(d.buf):cap(d.buf)])
+		d.buf = d.buf[:len(d.buf)+n]
+		switch {
+		case n > 0:
+			if p := detect.Verdict(d.buf); p != detect.NeedMore {
+				return p
+			}
+			d.until, d.patient = d.c.worker.loop.Now()+int64(detectStall), true
+		case err != nil && err != syscall.EAGAIN:
+			return detect.TCP // whoever forwards passes the end on
+		case d.dialled != nil && d.dialled.spoke:
+			return detect.TCP
+		default:
+			return detect.NeedMore
+		}
+	}
+}
+
+// wait waits for either side; false: the time is over.
+func (d *detection) wait() bool {
+	loop := d.c.worker.loop
+	d.c.client.Park(d)
+	woken := d.wake.WaitUntil(loop, d.until)
+	d.c.client.Unpark()
+	if woken || loop.Now() < d.until {
+		return true
+	}
+	if d.patient {
+		return false
+	}
+	d.dialled = d.c.speculate(d.service, &d.wake)
+	d.until, d.patient = d.silence, true
+	return true
+}
+
+// Ready is reactor.Handler's: the client has sent something, or ended.
+func (d *detection) Ready(*reactor.Conn) { d.wake.Set() }
 
 func onlyHTTP1(p detect.Protocol) detect.Protocol {
 	if p != detect.HTTP1 {
@@ -92,12 +126,6 @@ func onlyHTTP1(p detect.Protocol) detect.Protocol {
 	}
 	return p
 }
-
-// watcher wakes whoever waits when a parked connection has something to say.
-type watcher struct{ wake *reactor.Signal }
-
-// Ready is reactor.Handler's.
-func (w *watcher) Ready(*reactor.Conn) { w.wake.Set() }
 
 // speculate begins to dial the service's backend, if it has one.
 func (c *connection) speculate(service *table.Service, wake *reactor.Signal) *speculation {

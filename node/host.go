@@ -13,14 +13,15 @@ import (
 )
 
 // oldestKernel is what the hooks need: cgroup/getpeername, sk_storage in
-// cgroup/connect, bpf_get_netns_cookie and bpf_ktime_get_coarse_ns.
+// cgroup/connect, bpf_get_netns_cookie. Maps count towards the memory cgroup
+// since 5.11, so no limit of locked memory has to be raised.
 var oldestKernel = [2]int{5, 15}
 
 // checkHost says in one line what is missing, why, and what to do, before the
 // kernel says it with a number.
 func checkHost(cfg Config) error {
-	if os.Geteuid() != 0 {
-		return errors.New("not root: loading eBPF programs and entering pods' network namespaces needs it; run with sudo, or in a privileged pod")
+	if err := checkRoot(); err != nil {
+		return err
 	}
 	major, minor, err := kernelVersion()
 	if err != nil {
@@ -32,6 +33,13 @@ func checkHost(cfg Config) error {
 	}
 	if cfg.CgroupRoot != "" {
 		return checkCgroup(cfg.CgroupRoot)
+	}
+	return nil
+}
+
+func checkRoot() error {
+	if os.Geteuid() != 0 {
+		return errors.New("not root: loading eBPF programs and entering pods' network namespaces needs it; run with sudo, or in a privileged pod")
 	}
 	return nil
 }

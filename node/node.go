@@ -106,7 +106,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 // Uninstall removes every trace of Culvert from the host; workloads' connections
 // go straight to their origins afterwards. Nothing there is no error.
 func Uninstall(cfg Config) error {
-	if err := checkHost(cfg); err != nil {
+	if err := checkRoot(); err != nil {
 		return err
 	}
 	err := capture.Uninstall(capture.Config{BPFFS: cfg.BPFFS, CgroupRoot: cfg.CgroupRoot, Loops: 1, Log: cfg.Log})

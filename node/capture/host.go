@@ -69,7 +69,7 @@ func detectCgroup(mountinfo string) (string, error) {
 		}
 		return mount, nil
 	}
-	return "", errors.New("find cgroup: no cgroup2 file system is mounted")
+	return "", errors.New("find cgroup: no cgroup2 file system is mounted, and the hooks attach to cgroup v2 only; mount one (mount -t cgroup2 none DIR)")
 }
 
 // mountPoint is the fifth field of a mountinfo line, with its octal escapes undone.

@@ -2,12 +2,17 @@ package xds
 
 import (
 	"context"
+	"log/slog"
 	"time"
 )
 
 // saveEvery bounds how often the state file is written: each write is an fsync,
 // and endpoints may change a hundred times a second.
 const saveEvery = time.Second
+
+// tellEvery bounds the lines of the log about what was applied, at info; debug
+// has them all.
+const tellEvery = time.Second
 
 // hand passes the live choice to the applier, once it is whole.
 func (c *Client) hand(resources []*resource) {
@@ -40,6 +45,8 @@ type applier struct {
 	// unsaved is set while what was applied is not in the state file.
 	unsaved bool
 	retry   backoff
+	// told is when a line of the log said so last.
+	told time.Time
 	// again fires when current is to be tried again, save when the file is due.
 	again, save *time.Timer
 }
@@ -93,7 +100,13 @@ func (a *applier) apply(ctx context.Context) {
 		return
 	}
 	a.unsaved = c.cfg.StateDir != ""
-	c.cfg.Log.Info("configuration applied", "version", version, "services", len(a.current.Snapshot.Services),
+	level := slog.LevelInfo
+	if time.Since(a.told) < tellEvery {
+		level = slog.LevelDebug
+	} else {
+		a.told = time.Now()
+	}
+	c.cfg.Log.Log(ctx, level, "configuration applied", "version", version, "services", len(a.current.Snapshot.Services),
 		"backends", len(a.current.Snapshot.Backends), "workloads", len(a.current.Workloads), "took", time.Since(started))
 }
 

@@ -119,7 +119,8 @@ func loadState(dir, node string) ([]*discoveryv3.Resource, error) {
 	return all.GetResources(), nil
 }
 
-// RemoveState removes the state file of a directory; nothing there is no error.
+// RemoveState removes the state file of a directory, and the directory when it
+// is empty then; nothing there is no error.
 func RemoveState(dir string) error {
 	if dir == "" {
 		return nil
@@ -129,5 +130,7 @@ func RemoveState(dir string) error {
 			return fmt.Errorf("remove the state: %w", err)
 		}
 	}
+	// Others may have files there, or it may be a mount: then it stays.
+	_ = os.Remove(dir)
 	return nil
 }

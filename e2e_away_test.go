@@ -28,8 +28,9 @@ func startControlPlane(t *testing.T, w *world.T, address string) *world.Process 
 	return p
 }
 
-// startRemoteNode runs culvert node with a control plane elsewhere.
-func startRemoteNode(t *testing.T, w *world.T, address string) *world.Process {
+// startRemoteNode runs culvert node with a control plane elsewhere, and waits
+// for a line of its log.
+func startRemoteNode(t *testing.T, w *world.T, address, until string) *world.Process {
 	t.Helper()
 	binary, err := w.Binary()
 	if err != nil {
@@ -43,10 +44,31 @@ func startRemoteNode(t *testing.T, w *world.T, address string) *world.Process {
 		}
 	}
 	p := w.Start(w.Host, args...)
-	if err := p.WaitOutput(t.Context(), "configuration applied"); err != nil {
+	if err := p.WaitOutput(t.Context(), until); err != nil {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// TestNotReadyWithoutConfiguration: nothing is captured either.
+func TestNotReadyWithoutConfiguration(t *testing.T) {
+	w := world.ForTest(t, world.Config{})
+	node := startRemoteNode(t, w, "127.0.0.1:15010", "node started")
+	get := func(path string) string {
+		return w.Run(w.Host, "curl", "-s", "-w", "%{http_code}", "http://127.0.0.1:15000"+path)
+	}
+	if got := get("/readyz"); got != "not ready: no configuration has been applied yet\n503" {
+		t.Errorf("readyz: %q", got)
+	}
+	if got := get("/healthz"); got != "ok\n200" {
+		t.Errorf("healthz: %q", got)
+	}
+	if got := get("/debug/capture"); !strings.Contains(got, `"alive": false`) {
+		t.Errorf("debug/capture: %q", got)
+	}
+	if err := node.Stop(5 * time.Second); err != nil {
+		t.Fatalf("stop: %v\n%s", err, node.Output())
+	}
 }
 
 // TestControlPlaneGoesAway: what a node has learned it keeps, across its own
@@ -55,7 +77,7 @@ func TestControlPlaneGoesAway(t *testing.T) {
 	const address = "127.0.0.1:15010"
 	w, client, vip := shopWorld(t, world.Config{})
 	ctl := startControlPlane(t, w, address)
-	node := startRemoteNode(t, w, address)
+	node := startRemoteNode(t, w, address, "configuration applied")
 	is := func(want string) error {
 		if by, _ := served(t, client, "http://"+vip+"/v2"); by != want {
 			return fmt.Errorf("/v2 was answered by %q, not %q", by, want)
@@ -67,7 +89,7 @@ func TestControlPlaneGoesAway(t *testing.T) {
 	}
 	ctl.Kill()
 	node.Kill()
-	node = startRemoteNode(t, w, address)
+	node = startRemoteNode(t, w, address, "configuration applied")
 	if err := is("api2"); err != nil {
 		t.Fatalf("without a control plane: %v", err)
 	}

@@ -13,7 +13,7 @@ import (
 type collector struct {
 	node *node
 
-	capture, balanced, workloads, draining, build *prometheus.Desc
+	capture, balanced, workloads, captures, build *prometheus.Desc
 }
 
 func newCollector(n *node) *collector {
@@ -24,14 +24,14 @@ func newCollector(n *node) *collector {
 		capture:   desc("capture_total", "Ways out of the kernel hooks, by reason.", "reason"),
 		balanced:  desc("capture_balanced_connections_total", "Connections that the kernel hook gave to an endpoint itself.", "service"),
 		workloads: desc("workloads", "Workloads of this node, by whether they are enrolled.", "state"),
-		draining:  desc("captures", "1 while new connections are redirected to this process."),
+		captures:  desc("captures", "1 while new connections are redirected to this process."),
 		build:     desc("build_info", "1, with the version of this program.", "version", "revision", "go"),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.capture, c.balanced, c.workloads, c.draining, c.build} {
+	for _, d := range []*prometheus.Desc{c.capture, c.balanced, c.workloads, c.captures, c.build} {
 		to <- d
 	}
 }
@@ -72,7 +72,7 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 	if c.node.alive.Load() {
 		alive = 1
 	}
-	gauge(c.draining, alive)
+	gauge(c.captures, alive)
 	b := Build()
 	gauge(c.build, 1, b.Version, b.Revision, b.Go)
 }

@@ -166,11 +166,11 @@ func (n *node) ready(ctx context.Context) error {
 			return fmt.Errorf("loop %d has ended", i)
 		}
 	}
-	for range n.group.Len() {
+	for answered := range n.group.Len() {
 		select {
 		case <-answers:
 		case <-ctx.Done():
-			return fmt.Errorf("%d of %d loops did not answer", n.group.Len()-len(answers), n.group.Len())
+			return fmt.Errorf("%d of %d loops did not answer", n.group.Len()-answered, n.group.Len())
 		}
 	}
 	return nil

@@ -20,12 +20,10 @@ type connection struct {
 	report   telemetry.ConnReport
 
 	// owned by the loop
-	http   l7.Session
-	tunnel *l4.Tunnel     // nil: none
-	lease  upstream.Lease // of the tunnel
-	up     *reactor.Conn
-	// late is why the connection did not go the ordinary way, though it went on.
-	late       telemetry.Reason
+	http       l7.Session
+	tunnel     *l4.Tunnel     // nil: none
+	lease      upstream.Lease // of the tunnel
+	up         *reactor.Conn
 	next, prev *connection // of the worker's list
 }
 
@@ -116,9 +114,6 @@ func (c *connection) forwarded(r l4.Result) {
 	c.lease.Drop(c.up)
 	c.lease.Done(upstream.Cancelled) // the connect has taught what there was
 	c.report.BytesIn, c.report.BytesOut = int64(r.In), int64(r.Out)
-	if r.Reason == telemetry.None {
-		r.Reason = c.late
-	}
 	c.Ended(r.Reason)
 }
 

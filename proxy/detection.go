@@ -61,7 +61,7 @@ func (c *connection) detect(service *table.Service) (p detect.Protocol, early []
 			return onlyHTTP1(p), d.buf, d.dialled
 		}
 		if !d.wait() {
-			c.late = telemetry.DetectTimeout
+			c.report.Detour = telemetry.DetectTimeout
 			return detect.TCP, d.buf, d.dialled
 		}
 	}

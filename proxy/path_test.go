@@ -90,7 +90,7 @@ func TestDetect(t *testing.T) {
 		client.Close()
 		server.ExpectEOF()
 		server.Close()
-		w.eventually(`proxy_connection_failures_total{reason="detect_timeout",service="shop/cart:80",source="shop/web-0"} 1`)
+		w.eventually(`proxy_connection_detours_total{reason="detect_timeout",service="shop/cart:80",source="shop/web-0"} 1`)
 	})
 	t.Run("nobody listens", func(t *testing.T) {
 		w := newWorld(t, 1)

@@ -47,6 +47,9 @@ func (r *Recorder) logConn(c *ConnReport) {
 		slog.Int64("bytes_in", c.BytesIn),
 		slog.Int64("bytes_out", c.BytesOut),
 	}
+	if c.Detour != None {
+		attrs = append(attrs, slog.String("detour", c.Detour.String()))
+	}
 	if c.Service != nil {
 		attrs = append(attrs, slog.String("service", c.Service.Name))
 	}

@@ -13,7 +13,7 @@ type Flow struct {
 	live              atomic.Int64 // requests
 	bytesIn, bytesOut atomic.Uint64
 	http, tcp         connCounters
-	failures          [reasonCount]atomic.Uint64
+	failures, detours [reasonCount]atomic.Uint64
 }
 
 // connCounters is what is counted of connections of one protocol.
@@ -45,6 +45,9 @@ func (f *Flow) closed(c *ConnReport) {
 	f.protocol(c.HTTP).open.Add(-1)
 	if c.Reason != None {
 		f.failures[c.Reason].Add(1)
+	}
+	if c.Detour != None {
+		f.detours[c.Detour].Add(1)
 	}
 }
 

@@ -20,7 +20,7 @@ type Registry struct {
 // descs are the metrics' names, helps and labels.
 type descs struct {
 	requests, duration, concurrent, attempts, reused, retries *prometheus.Desc
-	connOpen, connTotal, connFailures, bytes                  *prometheus.Desc
+	connOpen, connTotal, connFailures, connDetours, bytes     *prometheus.Desc
 }
 
 // NewRegistry makes one recorder for each of loops loops. log gets the access
@@ -67,6 +67,9 @@ func newDescs() descs {
 		connFailures: desc("proxy_connection_failures_total",
 			"Connections of clients that did not end the ordinary way; service is empty where the origin is unknown.",
 			"service", "source", "reason"),
+		connDetours: desc("proxy_connection_detours_total",
+			"Connections of clients that went on another way than their service's: detect_timeout went on as TCP.",
+			"service", "source", "reason"),
 		bytes: desc("proxy_bytes_total",
 			"Bytes from (in) and to (out) clients: live for TCP, by request for HTTP.",
 			"service", "source", "direction"),
@@ -78,7 +81,7 @@ func (r *Registry) Describe(ch chan<- *prometheus.Desc) {
 	d := r.descs
 	for _, desc := range []*prometheus.Desc{
 		d.requests, d.duration, d.concurrent, d.attempts, d.reused, d.retries,
-		d.connOpen, d.connTotal, d.connFailures, d.bytes,
+		d.connOpen, d.connTotal, d.connFailures, d.connDetours, d.bytes,
 	} {
 		ch <- desc
 	}
@@ -185,6 +188,11 @@ func (r *Registry) collectFlows(ch chan<- prometheus.Metric) {
 				counter(ch, r.descs.connFailures, n, l.service, l.source, Reason(i).String())
 			}
 		}
+		for i, n := range s.detours {
+			if n != 0 {
+				counter(ch, r.descs.connDetours, n, l.service, l.source, Reason(i).String())
+			}
+		}
 	}
 }
 
@@ -194,6 +202,7 @@ type flowSums struct {
 	total    [2]uint64
 	in, out  uint64
 	failures [reasonCount]uint64
+	detours  [reasonCount]uint64
 }
 
 func (s *flowSums) add(f *Flow) {
@@ -205,6 +214,7 @@ func (s *flowSums) add(f *Flow) {
 	s.out += f.bytesOut.Load()
 	for i := range f.failures {
 		s.failures[i] += f.failures[i].Load()
+		s.detours[i] += f.detours[i].Load()
 	}
 }
 

@@ -139,6 +139,9 @@ type ConnReport struct {
 
 	End    int64
 	Reason Reason
+	// Detour is why the connection did not go the ordinary way, though it went
+	// on: DetectTimeout. It is counted apart from failures.
+	Detour Reason
 	// Requests counts the HTTP requests that it carried.
 	Requests int
 	// BytesIn and BytesOut are from and to the client.

@@ -4,5 +4,6 @@
 // on the loop of the conns.
 //
 // An idle pipe holds no buffer and no coroutine: both conns are parked. Memory per pipe is one
-// buffer per direction that moves at this moment.
+// buffer per direction that moves at this moment or whose receiver takes nothing; large buffers are
+// bounded per loop.
 package l4

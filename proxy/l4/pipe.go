@@ -90,7 +90,7 @@ type direction struct {
 	from, to *reactor.Conn
 	first    []byte           // to be written before anything is read
 	broken   telemetry.Reason // of from
-	class    int              // of the buffer to read into
+	class    int              // of the buffer to ask for
 	streak   int              // bytes moved without a small read in between
 	running  bool             // has a coroutine
 	done     bool             // has passed on the end
@@ -177,9 +177,7 @@ func (d *direction) move() error {
 			d.streak = -bulkBytes // no descriptors: copy for a while
 			continue
 		}
-		err := d.splice(pipe)
-		pipe.Release()
-		return err
+		return d.splice(pipe)
 	}
 }
 
@@ -190,7 +188,7 @@ func (d *direction) bulk() bool { return d.streak >= bulkBytes }
 func (d *direction) copy() error {
 	class := d.class
 	buf := d.tunnel.buffers.take(class)
-	defer func() { d.tunnel.buffers.put(class, buf) }()
+	defer func() { d.tunnel.buffers.put(buf) }()
 	for !d.bulk() {
 		n, err := d.from.TryRead(buf)
 		if err != nil {
@@ -200,7 +198,7 @@ func (d *direction) copy() error {
 			return err
 		}
 		if d.resize(n, len(buf)); d.class != class {
-			d.tunnel.buffers.put(class, buf)
+			d.tunnel.buffers.put(buf)
 			class = d.class
 			buf = d.tunnel.buffers.take(class)
 		}
@@ -213,6 +211,7 @@ func (d *direction) copy() error {
 
 // splice moves bytes inside the kernel.
 func (d *direction) splice(pipe *reactor.Splice) error {
+	defer pipe.Release()
 	moved := 0
 	for {
 		if _, err := pipe.Fill(d.from); err != nil {

@@ -267,6 +267,30 @@ func TestSplice(t *testing.T) {
 	}
 }
 
+// TestSplicesAreBounded: receivers that take nothing do not use up descriptors and the kernel's memory.
+func TestSplicesAreBounded(t *testing.T) {
+	r := proxytest.Start(t, 1)
+	r.Run(0, func() {
+		var taken []*reactor.Splice
+		for s := r.Loop(0).TakeSplice(); s != nil; s = r.Loop(0).TakeSplice() {
+			if taken = append(taken, s); len(taken) > 1000 {
+				t.Error("no bound")
+				break
+			}
+		}
+		taken[0].Release()
+		again := r.Loop(0).TakeSplice()
+		if again == nil {
+			t.Error("one was given back and is not to be had")
+		} else {
+			taken[0] = again
+		}
+		for _, s := range taken {
+			s.Release()
+		}
+	})
+}
+
 // TestIdleConnIsSmall: what a parked conn costs beside its slot, and its owner's own state.
 func TestIdleConnIsSmall(t *testing.T) {
 	if size := unsafe.Sizeof(reactor.Conn{}); size > 400 {

@@ -50,6 +50,7 @@ type Loop struct {
 	message  syscall.Msghdr
 	address  syscall.RawSockaddrAny
 	splices  []*Splice // empty pipes
+	splicing int       // pipes in use
 	stopping bool
 
 	// owned by the turn; kept here so that a turn that panicked is gone on with, and no edge is lost

@@ -10,6 +10,9 @@ import (
 const (
 	spliceBytes = 1 << 20 // asked of the kernel as a pipe's size; it may give less
 	spliceIdle  = 16      // empty pipes kept per loop
+	// spliceMost is how many pipes a loop may have in use. One is held for as long as its receiver
+	// takes nothing: two descriptors, and up to spliceBytes of the kernel's memory.
+	spliceMost = 64
 )
 
 // Splice moves bytes from one conn of a loop to another inside the kernel, through a pipe. Fill and
@@ -23,12 +26,16 @@ type Splice struct {
 	held        int // bytes in the pipe
 }
 
-// TakeSplice returns an empty pipe, nil when there is none to be had (descriptors, memory): then
-// copy. Give it back with Release.
+// TakeSplice returns an empty pipe, nil when there is none to be had (descriptors, memory, or many
+// are in use): then copy. Give it back with Release.
 func (l *Loop) TakeSplice() *Splice {
+	if l.splicing >= spliceMost {
+		return nil
+	}
 	if n := len(l.splices); n > 0 {
 		s := l.splices[n-1]
 		l.splices = l.splices[:n-1]
+		l.splicing++
 		return s
 	}
 	var fds [2]int
@@ -36,11 +43,13 @@ func (l *Loop) TakeSplice() *Splice {
 		return nil
 	}
 	_, _ = unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, spliceBytes) // smaller does as well
+	l.splicing++
 	return &Splice{loop: l, read: fds[0], write: fds[1]}
 }
 
 // Release gives a pipe back to its loop; one that still has bytes is closed, and they are lost.
 func (s *Splice) Release() {
+	s.loop.splicing--
 	if s.held > 0 || len(s.loop.splices) >= spliceIdle || s.loop.stopping {
 		s.close()
 		return

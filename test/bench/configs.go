@@ -58,12 +58,15 @@ http {
 `, workers(), to, httpPort)
 }
 
-// haproxyConfig is HAProxy as the proxy.
+// haproxyConfig is HAProxy as the proxy. Buffers of 64 KiB instead of 16 double
+// its rate for large bodies and cost nothing for tiny ones (measured); splicing
+// gains less.
 func haproxyConfig(to string) string {
 	return fmt.Sprintf(`global
   nbthread %d
   maxconn 8000
-  tune.bufsize 16384
+  tune.bufsize 65536
+  tune.maxrewrite 1024
 defaults
   mode http
   option http-keep-alive

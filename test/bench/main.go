@@ -7,11 +7,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"time"
 
@@ -26,41 +28,53 @@ type options struct {
 	run        time.Duration
 	contenders []string
 	parts      []string
-	world      world.Config
+	// cells of the HTTP part
+	connections []int
+	bodies      []string
+	world       world.Config
 }
 
 func main() {
 	if len(os.Args) > 2 && os.Args[1] == "reverseproxy" {
 		exit(serveReverseProxy(os.Args[2], os.Args[3]))
 	}
+	o, err := parseFlags()
+	if err != nil {
+		exit(err)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	defer stop()
+	exit(bench(ctx, o))
+}
+
+// parseFlags reads the command line.
+func parseFlags() (options, error) {
 	var o options
 	flag.BoolVar(&o.quick, "quick", false, "64 connections and a tiny body only")
 	flag.IntVar(&o.rounds, "rounds", 0, "rounds per cell; 0: 4, quick 6")
 	flag.DurationVar(&o.run, "run", 2*time.Second, "how long one contender runs in one round; whole seconds")
 	contenders := flag.String("contenders", "direct,culvert,haproxy,nginx,reverseproxy", "who runs, comma-separated; direct is needed")
 	parts := flag.String("parts", "", `parts, comma-separated: "http", "tcp", "rate", "idle"; "": all, quick http and tcp`)
+	connections := flag.String("conns", "", "connections of the http part, comma-separated; default: 1,64,512, quick 64")
+	bodies := flag.String("bodies", "", "bodies of the http part, comma-separated; default: tiny,1k,64k, quick tiny")
 	flag.StringVar(&o.world.Binary, "binary", "", "culvert binary; default: built from this module")
 	flag.Parse()
 	o.contenders = strings.Split(*contenders, ",")
-	switch {
-	case *parts != "":
-		o.parts = strings.Split(*parts, ",")
-	case o.quick:
-		o.parts = []string{"http", "tcp"}
-	default:
-		o.parts = []string{"http", "tcp", "rate", "idle"}
-	}
-	if o.rounds == 0 {
-		o.rounds = 4
-		if o.quick {
-			o.rounds = 6
+	full := map[bool]string{true: "http,tcp", false: "http,tcp,rate,idle"}
+	o.parts = strings.Split(cmp.Or(*parts, full[o.quick]), ",")
+	full = map[bool]string{true: "tiny", false: "tiny,1k,64k"}
+	o.bodies = strings.Split(cmp.Or(*bodies, full[o.quick]), ",")
+	full = map[bool]string{true: "64", false: "1,64,512"}
+	for _, n := range strings.Split(cmp.Or(*connections, full[o.quick]), ",") {
+		v, err := strconv.Atoi(n)
+		if err != nil {
+			return o, fmt.Errorf("-conns: %w", err)
 		}
+		o.connections = append(o.connections, v)
 	}
+	o.rounds = cmp.Or(o.rounds, map[bool]int{true: 6, false: 4}[o.quick])
 	o.run = max(o.run.Truncate(time.Second), time.Second)
-
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
-	defer stop()
-	exit(bench(ctx, o))
+	return o, nil
 }
 
 func exit(err error) {

@@ -15,13 +15,9 @@ import (
 // httpCells measures requests over keep-alive connections, as many as come
 // back: wrk in a closed loop.
 func (f *field) httpCells(ctx context.Context) error {
-	connections, names := []int{1, 64, 512}, []string{"tiny", "1k", "64k"}
-	if f.quick {
-		connections, names = []int{64}, []string{"tiny"}
-	}
 	t := newTable("HTTP/1.1, keep-alive, wrk in a closed loop")
-	for _, n := range connections {
-		for _, name := range names {
+	for _, n := range f.connections {
+		for _, name := range f.options.bodies {
 			cell := fmt.Sprintf("%d conns, %s", n, name)
 			rounds, err := f.everyRound(ctx, f.contenders, func(c contender) (sample, error) {
 				return f.wrk(ctx, "http://"+c.addr+"/"+name, n, f.run)

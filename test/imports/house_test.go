@@ -82,7 +82,11 @@ const (
 )
 
 // longFiles may be over maxFileLines, each for its reason.
-func longFiles() map[string]string { return map[string]string{} }
+func longFiles() map[string]string {
+	return map[string]string{
+		"node/capture/world_test.go": "one kernel world and its helpers, read together",
+	}
+}
 
 // longFunctions may be over maxFunctionLines: a flat switch or a table.
 func longFunctions() map[string]string { return map[string]string{} }

@@ -317,13 +317,13 @@ func (x *exchange) retry(failure telemetry.Reason) bool {
 	}
 	switch x.policy.Decide(tried) {
 	case retry.NotReplayable:
-		x.report.Refusal = telemetry.BodyNotReplayable
+		x.attempt.Refusal = telemetry.BodyNotReplayable
 	case retry.Exhausted:
-		x.report.Refusal = telemetry.RetryLimit
+		x.attempt.Refusal = telemetry.RetryLimit
 	case retry.Again:
 		if tried.Budgeted() && !x.budgeted {
 			if !x.backend.TakeRetry() {
-				x.report.Refusal = telemetry.RetryBudget
+				x.attempt.Refusal = telemetry.RetryBudget
 				return false
 			}
 			x.budgeted = true

@@ -289,6 +289,7 @@ func TestRetryBudget(t *testing.T) {
 	client.Send(get("/"))
 	s.await(w, 1)
 	client.Expect(busy)
+	w.counted(`proxy_retries_refused_total{backend="shop/cart-v1:80",reason="retry_budget",service="shop/cart:80"} 1`)
 }
 
 func TestAttemptTimeout(t *testing.T) {

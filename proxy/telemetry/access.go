@@ -28,9 +28,6 @@ func (r *Recorder) logRequest(rep *Report) {
 	if rep.Backend != nil {
 		attrs = append(attrs, slog.String("backend", rep.Backend.Name))
 	}
-	if rep.Refusal != None {
-		attrs = append(attrs, slog.String("refusal", rep.Refusal.String()))
-	}
 	attrs = appendEndpoint(attrs, rep.Endpoint)
 	r.log.LogAttrs(context.Background(), slog.LevelDebug, "request", attrs...)
 }

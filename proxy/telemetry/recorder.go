@@ -52,6 +52,7 @@ type backendLabels struct{ service, backend string }
 type backendCounters struct {
 	outcomes [outcomeCount]atomic.Uint64
 	retries  [reasonCount]atomic.Uint64
+	refusals [reasonCount]atomic.Uint64
 	reused   atomic.Uint64
 }
 
@@ -150,6 +151,9 @@ func (r *Recorder) AttemptEnded(a *Attempt) {
 	}
 	if a.Retry != None {
 		e.value.retries[a.Retry].Add(1)
+	}
+	if a.Refusal != None {
+		e.value.refusals[a.Refusal].Add(1)
 	}
 }
 

@@ -19,8 +19,9 @@ type Registry struct {
 
 // descs are the metrics' names, helps and labels.
 type descs struct {
-	requests, duration, concurrent, attempts, reused, retries *prometheus.Desc
-	connOpen, connTotal, connFailures, connDetours, bytes     *prometheus.Desc
+	requests, duration, concurrent, attempts, reused      *prometheus.Desc
+	retries, refusals                                     *prometheus.Desc
+	connOpen, connTotal, connFailures, connDetours, bytes *prometheus.Desc
 }
 
 // NewRegistry makes one recorder for each of loops loops. log gets the access
@@ -60,6 +61,9 @@ func newDescs() descs {
 			"Tries that went over a connection from the pool.", "service", "backend"),
 		retries: desc("proxy_retries_total",
 			"Requests that were tried again, by why.", "service", "backend", "reason"),
+		refusals: desc("proxy_retries_refused_total",
+			"Failed tries that were not followed by another though the policy asks for it, by why.",
+			"service", "backend", "reason"),
 		connOpen: desc("proxy_connections_open",
 			"Connections of clients that are open.", "service", "source", "protocol"),
 		connTotal: desc("proxy_connections_total",
@@ -80,7 +84,7 @@ func newDescs() descs {
 func (r *Registry) Describe(ch chan<- *prometheus.Desc) {
 	d := r.descs
 	for _, desc := range []*prometheus.Desc{
-		d.requests, d.duration, d.concurrent, d.attempts, d.reused, d.retries,
+		d.requests, d.duration, d.concurrent, d.attempts, d.reused, d.retries, d.refusals,
 		d.connOpen, d.connTotal, d.connFailures, d.connDetours, d.bytes,
 	} {
 		ch <- desc
@@ -124,39 +128,49 @@ func (r *Registry) collectDurations(ch chan<- prometheus.Metric) {
 }
 
 func (r *Registry) collectBackends(ch chan<- prometheus.Metric) {
-	type sums struct {
-		outcomes [outcomeCount]uint64
-		retries  [reasonCount]uint64
-		reused   uint64
-	}
-	merged := map[backendLabels]*sums{}
+	merged := map[backendLabels]*backendSums{}
 	for _, rec := range r.recorders {
 		rec.backends.each(func(l backendLabels, c *backendCounters) {
 			s := merged[l]
 			if s == nil {
-				s = &sums{}
+				s = &backendSums{}
 				merged[l] = s
 			}
-			for i := range c.outcomes {
-				s.outcomes[i] += c.outcomes[i].Load()
-			}
-			for i := range c.retries {
-				s.retries[i] += c.retries[i].Load()
-			}
-			s.reused += c.reused.Load()
+			s.add(c)
 		})
 	}
 	for l, s := range merged {
 		for i, n := range s.outcomes {
 			counter(ch, r.descs.attempts, n, l.service, l.backend, Outcome(i).String())
 		}
-		for i, n := range s.retries {
-			if n != 0 {
-				counter(ch, r.descs.retries, n, l.service, l.backend, Reason(i).String())
+		for i := range reasonCount {
+			if n := s.retries[i]; n != 0 {
+				counter(ch, r.descs.retries, n, l.service, l.backend, i.String())
+			}
+			if n := s.refusals[i]; n != 0 {
+				counter(ch, r.descs.refusals, n, l.service, l.backend, i.String())
 			}
 		}
 		counter(ch, r.descs.reused, s.reused, l.service, l.backend)
 	}
+}
+
+// backendSums is what is counted of attempts, summed over the loops.
+type backendSums struct {
+	outcomes          [outcomeCount]uint64
+	retries, refusals [reasonCount]uint64
+	reused            uint64
+}
+
+func (s *backendSums) add(c *backendCounters) {
+	for i := range c.outcomes {
+		s.outcomes[i] += c.outcomes[i].Load()
+	}
+	for i := range c.retries {
+		s.retries[i] += c.retries[i].Load()
+		s.refusals[i] += c.refusals[i].Load()
+	}
+	s.reused += c.reused.Load()
 }
 
 func (r *Registry) collectFlows(ch chan<- prometheus.Metric) {

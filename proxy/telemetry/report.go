@@ -49,9 +49,6 @@ type Report struct {
 	Reason Reason
 	// Attempts counts all tries, the first included.
 	Attempts int
-	// Refusal says why the last failed attempt was not followed by another,
-	// where the policy would have it; for the access line.
-	Refusal Reason
 	// BytesIn and BytesOut are from and to the client, heads included.
 	BytesIn, BytesOut int64
 }
@@ -115,6 +112,9 @@ type Attempt struct {
 	// Retry is the reason for which the request is tried again after this
 	// attempt; None: it is not.
 	Retry Reason
+	// Refusal says why it is not, where the policy would have it: RetryBudget,
+	// RetryLimit or BodyNotReplayable.
+	Refusal Reason
 }
 
 // ConnReport is what happened to one connection of a client.

@@ -40,8 +40,9 @@ func buildBridge() error {
 }
 
 // attachToBridge runs in the node's namespace: a veth pair, one end in the
-// bridge, the other is eth0 of the pod.
-func attachToBridge(index int, podNetns string) error {
+// bridge, the other is eth0 of the pod. The hardware address goes with the IP
+// addresses, so that nobody has to forget the one of a pod that was there before.
+func attachToBridge(serial, index int, podNetns string) error {
 	bridge, err := netlink.LinkByName(bridgeName)
 	if err != nil {
 		return fmt.Errorf("find bridge: %w", err)
@@ -52,13 +53,28 @@ func attachToBridge(index int, podNetns string) error {
 	}
 	defer ns.Close()
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name = fmt.Sprintf("pod%d", index)
+	attrs.Name = vethName(serial)
 	attrs.MasterIndex = bridge.Attrs().Index
-	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(ns.Fd())}
+	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(ns.Fd()),
+		PeerHardwareAddr: net.HardwareAddr{0x02, 0, 0, 0, byte(index >> 8), byte(index)}}
 	if err := netlink.LinkAdd(veth); err != nil {
 		return fmt.Errorf("add veth: %w", err)
 	}
 	return linkUp(attrs.Name)
+}
+
+func vethName(serial int) string { return fmt.Sprintf("pod%d", serial) }
+
+// detachFromBridge runs in the node's namespace, and takes the pod's eth0 away.
+func detachFromBridge(serial int) error {
+	veth, err := netlink.LinkByName(vethName(serial))
+	if err == nil {
+		err = netlink.LinkDel(veth)
+	}
+	if err != nil {
+		return fmt.Errorf("remove veth: %w", err)
+	}
+	return nil
 }
 
 // configurePod runs in the pod's namespace.

@@ -1,6 +1,7 @@
 package world
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -22,6 +23,8 @@ type PodConfig struct {
 	Hidden bool
 	// Sysctls are set in the pod's namespace: "ipv4/tcp_tw_reuse": "1".
 	Sysctls map[string]string
+	// Like is a pod that was removed, whose addresses this one gets.
+	Like *Pod
 }
 
 // Pod is a pod of the world.
@@ -30,6 +33,7 @@ type Pod struct {
 	Namespace, UID string
 	IP4, IP6       netip.Addr
 	config         PodConfig
+	serial, index  int // serial is never used twice, index counts addresses
 }
 
 // Pod adds a pod: its namespace with addresses on the bridge, its cgroup and
@@ -40,8 +44,12 @@ func (w *World) Pod(name string, c PodConfig) (*Pod, error) {
 	}
 	w.mu.Lock()
 	w.nextPod++
-	index := w.nextPod + 1 // the bridge has the first address
+	serial := w.nextPod
 	w.mu.Unlock()
+	index := serial + 1 // the bridge has the first address
+	if c.Like != nil {
+		index = c.Like.index
+	}
 
 	// Two pods of one name in different namespaces are two places.
 	placeName := name
@@ -54,11 +62,12 @@ func (w *World) Pod(name string, c PodConfig) (*Pod, error) {
 	}
 	p := &Pod{
 		Place: place, Namespace: c.Namespace, config: c,
-		UID: fmt.Sprintf("00000000-0000-4000-8000-%012d", index),
+		UID:    fmt.Sprintf("00000000-0000-4000-8000-%012d", serial),
+		serial: serial, index: index,
 		IP4: address(podPrefix4(), index), IP6: address(podPrefix6(), index),
 	}
 	p.Name = name
-	if err := p.connect(index); err != nil {
+	if err := p.connect(); err != nil {
 		return nil, fmt.Errorf("connect pod %s: %w", name, err)
 	}
 	w.mu.Lock()
@@ -70,9 +79,9 @@ func (w *World) Pod(name string, c PodConfig) (*Pod, error) {
 	return p, w.syncKubeProxy(p)
 }
 
-// connect puts the pod on the bridge, with the index-th addresses.
-func (p *Pod) connect(index int) error {
-	if err := p.world.Host.Do(func() error { return attachToBridge(index, p.Netns) }); err != nil {
+// connect puts the pod on the bridge.
+func (p *Pod) connect() error {
+	if err := p.world.Host.Do(func() error { return attachToBridge(p.serial, p.index, p.Netns) }); err != nil {
 		return err
 	}
 	return p.Do(func() error {
@@ -81,7 +90,7 @@ func (p *Pod) connect(index int) error {
 				return err
 			}
 		}
-		return configurePod(index, p.world.config.KubeProxy)
+		return configurePod(p.index, p.world.config.KubeProxy)
 	})
 }
 
@@ -115,7 +124,11 @@ func (p *Pod) Remove() error {
 			return err
 		}
 	}
-	return p.remove()
+	// By hand, as a CNI plugin does: the kernel takes its time over a namespace,
+	// and until then the old pod would answer for its addresses.
+	err := p.Kill()
+	err = errors.Join(err, w.Host.Do(func() error { return detachFromBridge(p.serial) }))
+	return errors.Join(err, p.remove())
 }
 
 func (p *Pod) file() string { return "pod-" + p.Namespace + "-" + p.Name + ".yaml" }

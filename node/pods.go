@@ -75,9 +75,10 @@ type enrolled struct {
 // leaving is a workload that is not captured any more, whose connections may
 // still need sockets in its namespace until the time is over.
 type leaving struct {
-	id    uint32
-	netns string
-	at    time.Time
+	id     uint32
+	netns  string
+	cookie uint64
+	at     time.Time
 }
 
 // PodState is one workload on /debug/workloads.
@@ -198,7 +199,6 @@ func (p *pods) enrol(w xds.Workload) error {
 	if w.Netns == "" {
 		return errors.New("the pod names no network namespace (annotation culvert.dev/netns)")
 	}
-	p.vacate(w.Netns)
 	addresses, err := p.addresses(w)
 	if err != nil {
 		return err
@@ -209,6 +209,7 @@ func (p *pods) enrol(w xds.Workload) error {
 		return err
 	}
 	p.lastID = id
+	p.vacate(w.Netns, pod.Cookie)
 	source := proxy.Workload{ID: id, Namespace: w.Namespace, Name: w.Name, UID: w.UID}
 	if err = p.server.Serve(source, pod.Listeners...); err == nil {
 		err = p.kernel.Admit(id)
@@ -239,7 +240,7 @@ func (p *pods) expel(e *enrolled) {
 		p.log.Warn("workload is still captured", "workload", e.workload.Namespace+"/"+e.workload.Name, "error", err)
 	}
 	p.server.Forget(e.id, p.drain)
-	p.leaving = append(p.leaving, leaving{id: e.id, netns: e.workload.Netns, at: time.Now().Add(p.drain)})
+	p.leaving = append(p.leaving, leaving{id: e.id, netns: e.workload.Netns, cookie: e.cookie, at: time.Now().Add(p.drain)})
 	p.log.Info("workload left", "workload", e.workload.Namespace+"/"+e.workload.Name, "uid", e.workload.UID, "id", e.id)
 }
 
@@ -251,14 +252,16 @@ func (p *pods) leave(now time.Time) {
 	}
 }
 
-// vacate finishes those that are in a namespace that another workload takes: a
-// namespace belongs to one workload at a time.
-func (p *pods) vacate(netns string) {
+// vacate finishes those whose namespace has another behind its name now: the pod
+// is dead, and what it left would keep the old namespace alive. One that has only
+// opted out and in again keeps its time: its connections still need sockets.
+func (p *pods) vacate(netns string, cookie uint64) {
 	p.leaving = slices.DeleteFunc(p.leaving, func(l leaving) bool {
-		if l.netns == netns {
+		dead := l.netns == netns && l.cookie != cookie
+		if dead {
 			p.finish(l)
 		}
-		return l.netns == netns
+		return dead
 	})
 }
 

@@ -1,12 +1,14 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,19 +22,24 @@ import (
 // scene is the kernel side and the proxy as pods see them: it writes down what
 // is asked of it, in order.
 type scene struct {
+	mu    sync.Mutex
 	calls []string
 	fail  map[string]error // by call
+	// cookie is of every namespace; 0: each time another.
+	cookie uint64
 }
 
 func (s *scene) say(format string, args ...any) error {
 	call := fmt.Sprintf(format, args...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.calls = append(s.calls, call)
 	return s.fail[call]
 }
 
 func (s *scene) Enrol(w capture.Workload) (capture.Pod, error) {
 	err := s.say("enrol %d %s %v", w.ID, w.NetnsPath, w.Addresses)
-	return capture.Pod{Cookie: uint64(w.ID) * 100, Listeners: []int{-1}}, err
+	return capture.Pod{Cookie: cmp.Or(s.cookie, uint64(w.ID)*100), Listeners: []int{-1}}, err
 }
 func (s *scene) Admit(id uint32) error { return s.say("admit %d", id) }
 func (s *scene) Expel(id uint32) error { return s.say("expel %d", id) }
@@ -43,8 +50,17 @@ func (s *scene) Serve(w proxy.Workload, fds ...int) error {
 }
 func (s *scene) Forget(id uint32, drain time.Duration) { s.say("forget %d %v", id, drain) }
 
+// breaks makes a call fail, or, with nil, work again.
+func (s *scene) breaks(call string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail[call] = err
+}
+
 // take returns the calls since the last time.
 func (s *scene) take() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	out := s.calls
 	s.calls = nil
 	return out
@@ -118,16 +134,30 @@ func TestNamespaceGoesToTheNextPod(t *testing.T) {
 		s.take()
 		// The same pod name made again: another UID in the same namespace file.
 		update(t, p, pod("a2", "/ns/a", "10.0.0.2"))
-		expect(t, s, "expel 1", "forget 1 10s", "leave 1", "enrol 2 /ns/a [10.0.0.2]", "serve 2 shop/a2 [-1]", "admit 2")
+		expect(t, s, "expel 1", "forget 1 10s", "enrol 2 /ns/a [10.0.0.2]", "leave 1", "serve 2 shop/a2 [-1]", "admit 2")
 		time.Sleep(time.Minute)
 		expect(t, s)
 	})
 }
 
+func TestPodOptsOutAndInAgain(t *testing.T) {
+	withPods(t, func(t *testing.T, s *scene, p *pods) {
+		s.cookie = 7
+		update(t, p, pod("a", "/ns/a", "10.0.0.1"))
+		update(t, p)
+		s.take()
+		// Its old connections go on in the same namespace until their time is over.
+		update(t, p, pod("a", "/ns/a", "10.0.0.1"))
+		expect(t, s, "enrol 2 /ns/a [10.0.0.1]", "serve 2 shop/a [-1]", "admit 2")
+		time.Sleep(11 * time.Second)
+		expect(t, s, "leave 1")
+	})
+}
+
 func TestPodIsTriedAgain(t *testing.T) {
 	withPods(t, func(t *testing.T, s *scene, p *pods) {
-		s.fail["enrol 1 /ns/a [10.0.0.1]"] = errors.New("no such file")
-		s.fail["admit 1"] = errors.New("map is full")
+		s.breaks("enrol 1 /ns/a [10.0.0.1]", errors.New("no such file"))
+		s.breaks("admit 1", errors.New("map is full"))
 		update(t, p, pod("a", "/ns/a", "10.0.0.1"), pod("bare", "")) // no settling while one is missing
 		expect(t, s, "enrol 1 /ns/a [10.0.0.1]")
 		want := []string{"Pod shop/a: not enrolled: no such file",
@@ -135,10 +165,10 @@ func TestPodIsTriedAgain(t *testing.T) {
 		if got := p.problems(); !slices.Equal(got, want) {
 			t.Fatalf("problems %q", got)
 		}
-		delete(s.fail, "enrol 1 /ns/a [10.0.0.1]")
+		s.breaks("enrol 1 /ns/a [10.0.0.1]", nil)
 		time.Sleep(600 * time.Millisecond)
 		expect(t, s, "enrol 1 /ns/a [10.0.0.1]", "serve 1 shop/a [-1]", "admit 1", "forget 1 0s", "leave 1")
-		delete(s.fail, "admit 1")
+		s.breaks("admit 1", nil)
 		time.Sleep(600 * time.Millisecond)
 		expect(t, s, "enrol 2 /ns/a [10.0.0.1]", "serve 2 shop/a [-1]", "admit 2")
 		if got := p.problems(); len(got) != 1 {

@@ -229,7 +229,12 @@ func TestUntouched(t *testing.T) {
 	}
 	must(t, c.Expel(7))
 	check("expelled", "tcp4", vip4, "direct 4", "not_enrolled")
+	w.enrolAs(c, 8, "a again") // before the first has left
+	check("enrolled again", "tcp6", vip6, "proxy a again for "+vip6, "to_proxy")
 	must(t, c.Leave(7))
+	check("the first has left", "tcp6", vip6, "proxy a again for "+vip6, "to_proxy")
+	must(t, c.Leave(8))
+	check("both have left", "tcp6", vip6, "direct 6", "not_enrolled")
 	if err := c.Admit(7); !errors.Is(err, ErrNotEnrolled) {
 		t.Errorf("admit after leave: %v", err)
 	}

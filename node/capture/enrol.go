@@ -39,6 +39,7 @@ type pod struct {
 	cookie   uint64
 	value    bpf.Workload
 	routed   bool // the pod has our IPv6 routes
+	expelled bool // by Expel; guarded by Capture.mu
 
 	mu    sync.RWMutex // netns is closed under it, used with it held for reading
 	netns int
@@ -80,8 +81,9 @@ func (c *Capture) Enrol(w Workload) (made Pod, err error) {
 	return Pod{Cookie: p.cookie, Listeners: door.listeners}, nil
 }
 
-// mayEnrol: a namespace belongs to one workload, and never to the node: it
-// would capture every program there, this one's own connections too.
+// mayEnrol: a namespace belongs to one workload, that is not expelled, and never
+// to the node: it would capture every program there, this one's own connections
+// too.
 func (c *Capture) mayEnrol(p *pod) error {
 	own, err := netnsCookie(c.home)
 	if err != nil {
@@ -91,7 +93,7 @@ func (c *Capture) mayEnrol(p *pod) error {
 		return errors.New("it is the node's own namespace")
 	}
 	for _, other := range *c.pods.Load() {
-		if other.cookie == p.cookie {
+		if other.cookie == p.cookie && !other.expelled {
 			return fmt.Errorf("workload %d is the same namespace", other.workload.ID)
 		}
 	}
@@ -133,8 +135,9 @@ func (c *Capture) Admit(id uint32) error {
 	return nil
 }
 
-// Expel stops capturing the workload's new connections; it stays enrolled. A
-// workload that a later process has admitted is left to that one.
+// Expel stops capturing the workload's new connections; it stays enrolled, so
+// that its connections can come to their end, while its namespace may be enrolled
+// anew. A workload that a later process has admitted is left to that one.
 func (c *Capture) Expel(id uint32) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -143,18 +146,20 @@ func (c *Capture) Expel(id uint32) error {
 		return ErrNotEnrolled
 	}
 	_, err := c.expel(p)
+	p.expelled = p.expelled || err == nil
 	return err
 }
 
-// expel says whether the workload is nobody's now.
+// expel says whether the namespace is nobody's now.
 func (c *Capture) expel(p *pod) (gone bool, err error) {
 	var now bpf.Workload
 	err = c.objects.Workloads.Lookup(p.cookie, &now)
 	if errors.Is(err, ebpf.ErrKeyNotExist) {
 		return true, nil
 	}
-	if err == nil && now.Generation > p.value.Generation {
-		return false, nil
+	later := now.Generation > p.value.Generation
+	if err == nil && (later || now.Generation == p.value.Generation && now.Id != p.value.Id) {
+		return false, nil // enrolled anew, by a later process or by this one
 	}
 	if err == nil {
 		err = c.objects.Workloads.Delete(p.cookie)
@@ -178,11 +183,14 @@ func (c *Capture) Leave(id uint32) error {
 	if err != nil {
 		return err
 	}
+	pods := maps.Clone(*c.pods.Load())
+	delete(pods, id)
+	for _, other := range pods {
+		gone = gone && other.cookie != p.cookie // enrolled anew, not admitted yet
+	}
 	if gone && p.routed {
 		err = unroute(p.netns)
 	}
-	pods := maps.Clone(*c.pods.Load())
-	delete(pods, id)
 	c.pods.Store(&pods)
 	return errors.Join(err, p.close())
 }

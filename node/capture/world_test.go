@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -284,9 +283,11 @@ func (w *world) config() Config {
 
 // enrol enrols and admits the client, with a proxy behind its listeners that
 // greets with "proxy NAME for ORIGIN".
-func (w *world) enrol(c *Capture, name string) Pod {
+func (w *world) enrol(c *Capture, name string) Pod { return w.enrolAs(c, 7, name) }
+
+func (w *world) enrolAs(c *Capture, id uint32, name string) Pod {
 	w.t.Helper()
-	pod, err := c.Enrol(Workload{ID: 7, NetnsPath: w.client, Addresses: []netip.Addr{
+	pod, err := c.Enrol(Workload{ID: id, NetnsPath: w.client, Addresses: []netip.Addr{
 		netip.MustParseAddr(client4), netip.MustParseAddr(client6)}})
 	must(w.t, err)
 	for _, fd := range pod.Listeners {
@@ -302,21 +303,8 @@ func (w *world) enrol(c *Capture, name string) Pod {
 			return fmt.Sprintf("proxy %s for %s", name, origin)
 		})
 	}
-	must(w.t, c.Admit(7))
+	must(w.t, c.Admit(id))
 	return pod
-}
-
-// alive makes the capture look alive until stop, by stamps an hour ahead: a
-// busy machine may keep a beating goroutine from its 200 ms.
-func alive(c *Capture) (stop func()) {
-	stamp := func(ahead time.Duration) {
-		for loop := range c.beat.loops {
-			c.Beat(loop)
-			atomic.AddUint64(&c.beat.entry.Stamp[loop], uint64(ahead))
-		}
-	}
-	stamp(time.Hour)
-	return func() { stamp(-time.Second) }
 }
 
 // dialed is what a program sees of one connection.

@@ -133,14 +133,6 @@ func (c *connection) Ended(reason telemetry.Reason) {
 	}
 }
 
-// drain makes the connection end soon: an idle one now, one with a request after
-// its response. Bytes without meaning end when their sides do, or at abort.
-func (c *connection) drain() {
-	if c.http.Drain() {
-		c.http.End(telemetry.Draining)
-	}
-}
-
 // abort ends the connection now.
 func (c *connection) abort() {
 	switch {

@@ -85,6 +85,7 @@ type workload struct {
 	Workload
 	source    telemetry.Source
 	listeners []listening
+	gone      atomic.Bool // forgotten
 }
 
 // listening is one listener and the loop that it is on.
@@ -208,9 +209,15 @@ func (s *Server) leastBusy() *worker {
 	return best
 }
 
-// Forget ends a workload: its listeners close now, idle connections too; others
-// end with their response or, what is left of them, after drain. It does not
-// wait for them.
+// drainGrace is how long a drain waits before it touches what is idle. A client
+// that is only between two requests gets an answer, which tells it to go; closed
+// at once, its next request would meet the close. And what was redirected here a
+// moment ago is in a listener's queue, and would be reset with it.
+const drainGrace = 500 * time.Millisecond
+
+// Forget ends a workload: each next response says so (Connection: close), and
+// after a grace its listeners and idle connections close. What is left after
+// drain is cut. It does not wait for them.
 func (s *Server) Forget(id uint32, drain time.Duration) {
 	s.mu.Lock()
 	gone := s.workloads[id]
@@ -220,8 +227,10 @@ func (s *Server) Forget(id uint32, drain time.Duration) {
 	if gone == nil {
 		return
 	}
+	gone.gone.Store(true)
 	for _, l := range gone.listeners {
-		l.worker.loop.Post(func() { _ = l.listener.Close() })
+		closing := &reactor.Timer{F: func() { _ = l.listener.Close() }}
+		l.worker.loop.Post(func() { l.worker.loop.After(closing, min(drainGrace, drain)) })
 	}
 	for _, w := range s.workers {
 		w.loop.Post(func() { w.forget(gone, drain) })
@@ -229,13 +238,13 @@ func (s *Server) Forget(id uint32, drain time.Duration) {
 	s.registry.Forget(id)
 }
 
-// drainSpread is over how long Drain closes idle connections, so that not all
+// drainSpread is over how long a drain closes idle connections, so that not all
 // clients come back at once.
 const drainSpread = 2 * time.Second
 
 // Drain asks all clients to go: each next response says so (Connection: close)
-// and idle connections are closed, spread over two seconds. It returns when no
-// connection is left, or with the context's error. New connections are still
+// and idle connections are closed after a grace, spread over two seconds. It
+// returns when no connection is left, or with the context's error. New connections are still
 // served, one request each.
 func (s *Server) Drain(ctx context.Context) error {
 	for _, w := range s.workers {

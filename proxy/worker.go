@@ -62,8 +62,8 @@ func (w *worker) adopt(from *workload, fd int, peer netip.AddrPort) {
 	c.prev, c.next = w.connections.prev, &w.connections
 	c.prev.next, c.next.prev = c, c
 	w.loop.Go(c)
-	if w.draining {
-		w.drainLater(c)
+	if w.draining || from.gone.Load() {
+		w.drain(c)
 	}
 }
 
@@ -87,6 +87,14 @@ func (w *worker) each(f func(*connection)) {
 	}
 }
 
+// drain makes the next response the connection's last, and closes it when it is
+// idle for longer than the grace. Bytes without meaning end when their sides do.
+func (w *worker) drain(c *connection) {
+	c.http.Drain()
+	end := &reactor.Timer{F: func() { c.http.End(telemetry.Draining) }}
+	w.loop.After(end, drainGrace+rand.N(drainSpread))
+}
+
 // forget drains a workload's connections, and aborts what is left in the end.
 func (w *worker) forget(gone *workload, drain time.Duration) {
 	of := func(f func(*connection)) {
@@ -96,22 +104,14 @@ func (w *worker) forget(gone *workload, drain time.Duration) {
 			}
 		})
 	}
-	of((*connection).drain)
+	of(w.drain)
 	w.loop.After(&reactor.Timer{F: func() { of((*connection).abort) }}, drain)
 }
 
-// drainAll drains every connection, those to come too.
+// drainAll drains every connection, also those that are still to come.
 func (w *worker) drainAll() {
 	w.draining = true
-	w.each(w.drainLater)
-}
-
-// drainLater makes the next response the connection's last, and closes the
-// connection where there is none within the spread.
-func (w *worker) drainLater(c *connection) {
-	c.http.Drain()
-	within := time.Duration(rand.Int64N(int64(drainSpread)))
-	w.loop.After(&reactor.Timer{F: c.drain}, within)
+	w.each(w.drain)
 }
 
 func (w *worker) scheduleRefresh() {

@@ -165,9 +165,15 @@ func (s *Session) Drain() (idle bool) {
 	return s.state == parked
 }
 
-// End closes the connection if it is idle.
+// End closes the connection if it is idle. Where a request has come that the
+// loop was not told of yet, a close would answer it with a reset: it is served,
+// and is the last one if Drain said so.
 func (s *Session) End(reason telemetry.Reason) {
-	if s.state == parked {
+	if s.state != parked {
+		return
+	}
+	var one [1]byte
+	if n, _ := s.conn.Peek(one[:]); n == 0 {
 		s.end(reason)
 	}
 }

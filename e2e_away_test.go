@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +73,16 @@ func TestNotReadyWithoutConfiguration(t *testing.T) {
 	}
 }
 
+// waitSaved waits until the node's configuration is on disk, which is after it is
+// applied.
+func waitSaved(t *testing.T, w *world.T) {
+	t.Helper()
+	w.Wait("the state file", func() (bool, error) {
+		_, err := os.Stat(filepath.Join(w.State, "xds.state"))
+		return err == nil, nil
+	})
+}
+
 // TestControlPlaneGoesAway: what a node has learned it keeps, across its own
 // restart too, and it takes up changes when the control plane is back.
 func TestControlPlaneGoesAway(t *testing.T) {
@@ -87,6 +99,7 @@ func TestControlPlaneGoesAway(t *testing.T) {
 	if err := is("api2"); err != nil {
 		t.Fatal(err)
 	}
+	waitSaved(t, w)
 	ctl.Kill()
 	node.Kill()
 	node = startRemoteNode(t, w, address, "configuration applied")

@@ -96,6 +96,7 @@ func TestNodeServesAndIsTakenOverAndRemoved(t *testing.T) {
 	}
 
 	// A crash, and a second process takes the pins over.
+	waitSaved(t, w)
 	node.Kill()
 	node = w.Node(world.NodeConfig{})
 	check()

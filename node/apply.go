@@ -16,6 +16,11 @@ import (
 // call it again with the same update is harmless.
 func (n *node) apply(ctx context.Context, u xds.Update) error {
 	next := origins(u.Snapshot)
+	// Before the first workload is admitted: between the two, stances would hold
+	// for it. And before the first write: who beats leads.
+	if !n.alive.Swap(true) {
+		n.firstBeat(ctx)
+	}
 	if err := n.kernel.Release(next); err != nil {
 		return fmt.Errorf("release origins: %w", err)
 	}
@@ -29,15 +34,11 @@ func (n *node) apply(ctx context.Context, u xds.Update) error {
 	if err := n.kernel.Redirect(next); err != nil {
 		return fmt.Errorf("redirect origins: %w", err)
 	}
-	if !n.alive.Swap(true) {
-		n.firstBeat(ctx)
-	}
 	n.version.Store(&u.Snapshot.Version)
 	return nil
 }
 
-// firstBeat stamps every loop's heartbeat at once: a node that says it is ready
-// captures already. A loop that does not answer has none, and the kernel side
+// firstBeat stamps every loop's heartbeat at once. A loop that does not answer has none, and the kernel side
 // goes by that.
 func (n *node) firstBeat(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)

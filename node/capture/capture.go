@@ -44,11 +44,13 @@ type Capture struct {
 	objects *bpf.Objects
 	links   []link.Link // kept for ever: a link that is collected detaches silently
 	home    int         // descriptor of the process's own network namespace
+	dir     string      // of the pins; locked to order processes
 	beat    *heart
 
 	// guarded by mu
 	mu      sync.Mutex
 	origins originList
+	current bool // origins are what is in the map: nobody else writes any more
 	closed  bool
 
 	// replaced under mu, read without it
@@ -78,7 +80,7 @@ func open(cfg Config, step func(string) error) (c *Capture, err error) {
 	}
 	defer unlock()
 
-	c = &Capture{log: cfg.Log, home: -1}
+	c = &Capture{log: cfg.Log, home: -1, dir: cfg.BPFFS}
 	defer func() {
 		if err != nil {
 			c.Close()

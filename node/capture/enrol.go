@@ -121,13 +121,19 @@ func (p *pod) setAddresses() (global6 []netip.Addr) {
 }
 
 // Admit lets the hook capture the workload's connections. One map update: a
-// workload of an earlier process moves to this one's listeners at once.
+// workload of an earlier process moves to this one's listeners at once. It stays
+// with a later process that has begun to lead.
 func (c *Capture) Admit(id uint32) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	p := (*c.pods.Load())[id]
 	if p == nil {
 		return ErrNotEnrolled
+	}
+	leads, unlock, err := c.lead()
+	defer unlock()
+	if err != nil || !leads {
+		return err
 	}
 	if err := c.objects.Workloads.Put(p.cookie, &p.value); err != nil {
 		return fmt.Errorf("admit workload %d: %w", id, err)
@@ -145,7 +151,12 @@ func (c *Capture) Expel(id uint32) error {
 	if p == nil {
 		return ErrNotEnrolled
 	}
-	_, err := c.expel(p)
+	_, unlock, err := c.lead()
+	defer unlock()
+	if err != nil {
+		return err
+	}
+	_, err = c.expel(p)
 	p.expelled = p.expelled || err == nil
 	return err
 }
@@ -179,10 +190,16 @@ func (c *Capture) Leave(id uint32) error {
 	if p == nil {
 		return ErrNotEnrolled
 	}
+	leads, unlock, err := c.lead()
+	defer unlock()
+	if err != nil {
+		return err
+	}
 	gone, err := c.expel(p)
 	if err != nil {
 		return err
 	}
+	gone = gone && leads // a later process may have enrolled it and not admitted yet
 	pods := maps.Clone(*c.pods.Load())
 	delete(pods, id)
 	for _, other := range pods {

@@ -122,10 +122,23 @@ func (c *Capture) Origin(local netip.AddrPort) (netip.AddrPort, bool) {
 }
 
 // Release is the first step of applying: what is gone from next, or changes
-// its mode, goes untouched to its origin from here on.
+// its mode, goes untouched to its origin from here on. Beat first: a process that
+// does not beat does not lead, and the one before it may still write. In one that
+// is not the latest, Release and Redirect do nothing.
 func (c *Capture) Release(next []Origin) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	leads, unlock, err := c.lead()
+	defer unlock()
+	if err != nil || !leads {
+		return err
+	}
+	if !c.current { // the process before may have written since Open
+		if err := c.restoreOrigins(); err != nil {
+			return err
+		}
+		c.current = true
+	}
 	keep := make(map[netip.AddrPort]bpf.Mode, len(next))
 	for _, o := range next {
 		keep[o.Addr] = o.Mode.kernel()
@@ -155,6 +168,11 @@ func (c *Capture) Redirect(next []Origin) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	leads, unlock, err := c.lead()
+	defer unlock()
+	if err != nil || !leads {
+		return err
+	}
 	if err := c.name(next); err != nil {
 		return err
 	}

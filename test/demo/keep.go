@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/culvert-mesh/culvert/test/peer"
 	"golang.org/x/sys/unix"
@@ -58,17 +59,21 @@ func enter(args []string) error {
 	return fmt.Errorf("run %s: %w", args[1], syscall.Exec(path, args[1:], os.Environ()))
 }
 
-// findDemo looks for the one demo that runs.
+// findDemo looks for the demo that was started last.
 func findDemo() (id, cgroup string, err error) {
 	marks, _ := filepath.Glob(filepath.Join("/run/culvert-world", "*", markName))
-	if len(marks) != 1 {
-		return "", "", fmt.Errorf("found %d demos; start one with: make demo KEEP=1", len(marks))
+	var newest time.Time
+	for _, path := range marks {
+		info, statErr := os.Stat(path)
+		text, readErr := os.ReadFile(path)
+		if errors.Join(statErr, readErr) == nil && info.ModTime().After(newest) {
+			newest = info.ModTime()
+			id, cgroup, _ = strings.Cut(string(text), " ")
+		}
 	}
-	text, err := os.ReadFile(marks[0])
-	if err != nil {
-		return "", "", fmt.Errorf("find the demo: %w", err)
+	if id == "" {
+		return "", "", errors.New("no demo is running; start one with: make demo KEEP=1")
 	}
-	id, cgroup, _ = strings.Cut(string(text), " ")
 	return id, cgroup, nil
 }
 

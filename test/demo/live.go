@@ -16,6 +16,7 @@ import (
 type answer struct {
 	begun, ended time.Time
 	by           string
+	status       int // 0: no answer
 }
 
 // answers collects them from several workers.
@@ -28,7 +29,7 @@ func (a *answers) add(o peer.Outcome) {
 	now := time.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.list = append(a.list, answer{begun: now.Add(-o.Latency), ended: now, by: o.Server})
+	a.list = append(a.list, answer{begun: now.Add(-o.Latency), ended: now, by: o.Server, status: o.Status})
 }
 
 // since returns the answers to requests that began after t.
@@ -55,6 +56,8 @@ const promised = 100 * time.Millisecond
 func (d *demo) live(ctx context.Context) error {
 	d.step("Policy edited under traffic")
 	d.note("1,000 requests per second to /shop, which the route sends to version 1. %s is edited five times: to version 2, back, and so on.", routeFile)
+	d.gap()
+	d.yaml("- {name: api-v1, port: 80}     becomes     - {name: api-v2, port: 80}")
 	var seen answers
 	stop := d.background(ctx, d.client2, func(ctx context.Context) (*peer.Result, error) {
 		return peer.Load{URL: d.url("/shop"), Workers: 4, Rate: 1000, Dial: d.client2.Dial, Progress: seen.add}.Run(ctx)

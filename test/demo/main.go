@@ -81,10 +81,12 @@ func show(ctx context.Context, o options) int {
 	err = errors.Join(err, d.close())
 	d.summary(ctx.Err() != nil && !d.kept, err)
 	switch {
-	case err != nil || d.broken > 0:
+	case err != nil:
 		return 1
 	case ctx.Err() != nil && !d.kept:
 		return 130
+	case d.broken > 0:
+		return 1
 	}
 	return 0
 }
@@ -101,6 +103,7 @@ func (d *demo) run(ctx context.Context) error {
 		d.opaque,
 		d.latency,
 		d.metrics,
+		d.killed,
 		d.keepRunning,
 	} {
 		if err := step(ctx); err != nil {

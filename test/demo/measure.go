@@ -88,6 +88,7 @@ func (d *demo) metrics(ctx context.Context) error {
 		{"proxy_retries_total", `reason="upstream_status"`, with("reason", "upstream_status"), stats.Failures - d.ledger.status[503]},
 		{"proxy_attempts_total", `outcome="failure_status"`, with("outcome", "failure_status"), stats.Failures},
 		{"proxy_loop_panics_total", "", nil, 0},
+		{"culvert_capture_total", `reason="away_open"`, []string{"reason", "away_open"}, 0},
 	}
 	value := func(m world.Metrics, i int) int64 {
 		name := rows[i].metric
@@ -117,6 +118,10 @@ func (d *demo) metrics(ctx context.Context) error {
 		d.text("%-38s %-28s %10s %10s", r.metric, r.label, count(value(m, i)), count(r.want))
 	}
 	d.gap()
+	if away := m.Sum("culvert_capture_total", "reason", "away_open"); away > 0 {
+		d.excuse = fmt.Sprintf("This machine is too busy: the proxy did not get a processor for 200 ms, and %s connections went "+
+			"straight to endpoints, as the stance open says. Try again when there is less to do.", count(away))
+	}
 	d.claim(agree(m), "the node's metrics and the demo's own counts are the same")
 	return nil
 }

@@ -21,6 +21,8 @@ type screen struct {
 	start  time.Time
 
 	steps, held, broken int
+	// excuse is what to say when claims do not hold. "": nothing.
+	excuse string
 }
 
 func newScreen(out *os.File) *screen {
@@ -41,6 +43,7 @@ const (
 	dim   = "2"
 	red   = "1;31"
 	green = "32"
+	cyan  = "36"
 )
 
 // step begins a section: a rule with its title, and the time so far.
@@ -61,12 +64,19 @@ func (s *screen) note(format string, args ...any) {
 
 // row writes a line of a table: what, how much, and where that is from.
 func (s *screen) row(what, value, from string) {
-	fmt.Fprintf(s.out, "     %s %12s   %s\n", pad(what, 43), value, s.paint(dim, from))
+	fmt.Fprintf(s.out, "     %s %14s   %s\n", pad(what, 43), value, s.paint(dim, from))
 }
 
 // text writes a line as it is.
 func (s *screen) text(format string, args ...any) {
 	fmt.Fprintf(s.out, "     "+format+"\n", args...)
+}
+
+// yaml writes lines of policy, trimmed.
+func (s *screen) yaml(lines ...string) {
+	for _, line := range lines {
+		fmt.Fprintf(s.out, "       %s\n", s.paint(cyan, line))
+	}
 }
 
 // gap writes an empty line.
@@ -100,6 +110,9 @@ func (s *screen) summary(interrupted bool, err error) {
 	case interrupted:
 		fmt.Fprintf(s.out, "Interrupted after %v; nothing is left behind.\n", took)
 	case s.broken > 0:
+		if s.excuse != "" {
+			s.note("%s", s.excuse)
+		}
 		fmt.Fprintf(s.out, "%s of %d (%v).\n", s.paint(red, fmt.Sprintf("%d claims do not hold", s.broken)), s.held+s.broken, took)
 	default:
 		fmt.Fprintf(s.out, "%s, in %v. Nothing is left behind.\n", s.paint(green, fmt.Sprintf("All %d claims hold", s.held)), took)

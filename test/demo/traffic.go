@@ -91,7 +91,9 @@ func (d *demo) look(ctx context.Context) (look, error) {
 // split shows weights and a header match.
 func (d *demo) split(ctx context.Context) error {
 	d.step("Split by weight and by header")
-	d.note("The route gives version 1 a weight of 75 and version 2 a weight of 25; a request with the header x-version: v2 goes to version 2 whatever the weights.")
+	d.note("What %s says, in Gateway API's words; the header decides before the weights do.", routeFile)
+	d.gap()
+	d.yaml("- {name: x-version, value: v2}", "- {name: api-v1, port: 80, weight: 75}", "- {name: api-v2, port: 80, weight: 25}")
 	const requests = 4000
 	plain, err := d.load(ctx, d.client1, peer.Load{URL: d.url("/"), Requests: requests, Workers: 4})
 	if err != nil {
@@ -122,7 +124,9 @@ func (d *demo) split(ctx context.Context) error {
 // rescued shows retries: the same requests without and with them.
 func (d *demo) rescued(ctx context.Context) error {
 	d.step("Retried and rescued")
-	d.note("Version 3 now answers every other request with 503. /raw goes to all three versions; so does /any, where the route says: retry on 503.")
+	d.note("Version 3 now answers every other request with 503. /raw goes to all three versions; so does /any, where the route says:")
+	d.gap()
+	d.yaml("retry: {codes: [503], attempts: 3, backoff: 5ms}")
 	if err := d.v3.server.SetFaults(peer.Faults{FlapEvery: 1}); err != nil {
 		return err
 	}
@@ -166,7 +170,7 @@ func (d *demo) rescued(ctx context.Context) error {
 	}
 	d.gap()
 	d.row("503s of version 3 during /any", count(failed), "its own count")
-	d.row("requests tried again on another version", count(retried(after)), "proxy_retries_total upstream_status")
+	d.row("requests tried again on another version", count(retried(after)), "proxy_retries_total")
 	d.gap()
 	d.claim(raw.Status[503] > 0 && raw.Status[503]+raw.OK == requests, "without retries %s of %s requests failed", count(raw.Status[503]), count(raw.Requests))
 	d.claim(failed > 0 && retried(after) == failed && anyone.OK == requests,

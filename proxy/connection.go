@@ -20,6 +20,9 @@ type connection struct {
 	report   telemetry.ConnReport
 
 	// owned by the loop
+	// tables are those that the service is of, until an endpoint is found: an
+	// index of one snapshot means another backend in the next.
+	tables     *l7.Tables
 	http       l7.Session
 	tunnel     *l4.Tunnel     // nil: none
 	lease      upstream.Lease // of the tunnel
@@ -35,7 +38,9 @@ func (c *connection) run() {
 		return
 	}
 	c.report.Origin = origin
-	service := c.worker.server.tables.Load().Snapshot.Service(origin) // what that means
+	c.tables = c.worker.server.tables.Load()
+	defer func() { c.tables = nil }()
+	service := c.tables.Snapshot.Service(origin) // what that means
 	if service == nil {
 		c.refuse(telemetry.UnknownOrigin)
 		return
@@ -90,7 +95,7 @@ func (c *connection) dial(service *table.Service, dialled *speculation) (reason 
 	if dialled.take(c) {
 		return telemetry.None
 	}
-	backend := c.worker.server.tables.Load().View.Backend(service.Backend)
+	backend := c.tables.View.Backend(service.Backend)
 	for range connectTries {
 		if c.lease, reason = backend.Acquire(c.worker.pools, &tried); reason != telemetry.None {
 			return reason

@@ -58,7 +58,7 @@ func (c *connection) detect(service *table.Service) (p detect.Protocol, early []
 	}
 	for {
 		if p := d.look(); p != detect.NeedMore {
-			return onlyHTTP1(p), d.buf, d.dialled
+			return d.means(p), d.buf, d.dialled
 		}
 		if !d.wait() {
 			c.report.Detour = telemetry.DetectTimeout
@@ -120,11 +120,14 @@ func (d *detection) wait() bool {
 // Ready is reactor.Handler's: the client has sent something, or ended.
 func (d *detection) Ready(*reactor.Conn) { d.wake.Set() }
 
-func onlyHTTP1(p detect.Protocol) detect.Protocol {
-	if p != detect.HTTP1 {
-		return detect.TCP
+// means is what follows from the protocol of a port that declares none. The client
+// of a forward proxy wants its targets as they are and tunnels (CONNECT): that
+// passes as TCP, unless routes say that the service is an origin server.
+func (d *detection) means(p detect.Protocol) detect.Protocol {
+	if p == detect.HTTP1 || p == detect.ForwardProxy && d.service.Rules != nil {
+		return detect.HTTP1
 	}
-	return p
+	return detect.TCP
 }
 
 // speculate begins to dial the service's backend, if it has one.
@@ -132,7 +135,7 @@ func (c *connection) speculate(service *table.Service, wake *reactor.Signal) *sp
 	if service.Backend == nil {
 		return nil
 	}
-	backend := c.worker.server.tables.Load().View.Backend(service.Backend)
+	backend := c.tables.View.Backend(service.Backend)
 	lease, reason := backend.Acquire(c.worker.pools, nil)
 	if reason != telemetry.None {
 		return nil // whoever needs the endpoint says why there is none

@@ -62,6 +62,21 @@ func TestDetect(t *testing.T) {
 		w.eventually(`proxy_bytes_total{direction="in",service="shop/cart:80",source="shop/web-0"} 14`)
 		w.eventually(`proxy_connections_open{protocol="tcp",service="shop/cart:80",source="shop/web-0"} 0`)
 	})
+	t.Run("client of a forward proxy", func(t *testing.T) {
+		for _, request := range []string{"CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n"} {
+			w := newWorld(t, 1)
+			endpoint := proxytest.Listen(t)
+			w.publish(table.Detect, endpoint.Addr())
+			client := w.dial()
+			client.Send(request)
+			server := endpoint.Accept()
+			server.Expect(request)
+			server.Send("HTTP/1.1 200 Established\r\n\r\n")
+			client.Expect("HTTP/1.1 200 Established\r\n\r\n")
+			client.Send("\x16\x03\x01")
+			server.Expect("\x16\x03\x01")
+		}
+	})
 	t.Run("server speaks first", func(t *testing.T) {
 		w := newWorld(t, 1)
 		endpoint := proxytest.Listen(t)
@@ -104,6 +119,26 @@ func TestDetect(t *testing.T) {
 		client.ExpectReset()
 		w.eventually(`proxy_connection_failures_total{reason="connect_failed",service="shop/cart:80",source="shop/web-0"} 1`)
 	})
+}
+
+// TestTablesChangeDuringDetection: a backend has another index in the next
+// snapshot, and another backend has its index.
+func TestTablesChangeDuringDetection(t *testing.T) {
+	w := newWorld(t, 1)
+	endpoint, stranger := proxytest.Listen(t), proxytest.Listen(t)
+	w.publish(table.Detect, endpoint.Addr())
+	speaks, waits := w.dial(), w.dial()
+	w.reactor.Settle()
+	in := serviceInput(table.Detect, endpoint.Addr())
+	in.Backends = append(in.Backends, table.BackendInput{Name: "a/first:80",
+		Endpoints: []table.EndpointInput{{Addr: stranger.Addr(), Ready: true}}})
+	w.apply(in)
+	speaks.Send("*1\r\n")
+	endpoint.Accept().Expect("*1\r\n")
+	w.reactor.Advance(2 * time.Millisecond) // waits is dialled for
+	server := endpoint.Accept()
+	server.Send("220 ready\r\n")
+	waits.Expect("220 ready\r\n")
 }
 
 func TestTCPTriesAnotherEndpoint(t *testing.T) {

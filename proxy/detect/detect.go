@@ -18,6 +18,9 @@ const (
 	TCP
 	// HTTP1: a request line of HTTP/1.x, or so nearly one that the answer should be HTTP's.
 	HTTP1
+	// ForwardProxy: HTTP/1.x to a forward proxy: CONNECT (RFC 9112 3.2.3) or an absolute-form
+	// (3.2.2). Its client means whoever it dialled to go elsewhere for it.
+	ForwardProxy
 	// HTTP2: the connection preface of RFC 9113 3.4, sent with prior knowledge.
 	HTTP2
 	// TLS: a ClientHello.
@@ -39,6 +42,8 @@ func (p Protocol) String() string {
 		return "tcp"
 	case HTTP1:
 		return "http1"
+	case ForwardProxy:
+		return "forward_proxy"
 	case HTTP2:
 		return "http2"
 	case TLS:
@@ -110,11 +115,17 @@ func requestLine(b []byte) Protocol {
 	if target[0] == '/' && isKnown(b[:method]) {
 		return HTTP1
 	}
-	return restOfLine(target, full)
+	toProxy := string(b[:method]) == "CONNECT" || isURI(target)
+	return restOfLine(target, full, toProxy)
 }
 
-// restOfLine judges "target SP version CRLF"; full: no more bytes will be looked at.
-func restOfLine(b []byte, full bool) Protocol {
+// restOfLine judges "target SP version CRLF"; full: no more bytes will be looked at; toProxy: what
+// comes before is what clients of forward proxies send.
+func restOfLine(b []byte, full, toProxy bool) Protocol {
+	verdict := HTTP1
+	if toProxy {
+		verdict = ForwardProxy
+	}
 	size := 0
 	for size < len(b) && b[size] > ' ' && b[size] < 0x7f {
 		size++
@@ -125,8 +136,8 @@ func restOfLine(b []byte, full bool) Protocol {
 	case size == len(b) && !full:
 		return NeedMore
 	case size == len(b):
-		if b[0] == '/' || bytes.HasPrefix(b, []byte("http://")) || bytes.HasPrefix(b, []byte("https://")) {
-			return HTTP1 // a long request-target: the codec knows what to say to it
+		if b[0] == '/' || isURI(b) {
+			return verdict // a long request-target: the codec knows what to say to it
 		}
 		return TCP
 	case b[size] != ' ':
@@ -145,7 +156,13 @@ func restOfLine(b []byte, full bool) Protocol {
 	case got[len(version)] < '0' || got[len(version)] > '9':
 		return TCP
 	}
-	return HTTP1
+	return verdict
+}
+
+// isURI: an absolute-form's start. Schemes have no case (RFC 3986 3.1).
+func isURI(target []byte) bool {
+	return len(target) >= 7 && bytes.EqualFold(target[:7], []byte("http://")) ||
+		len(target) >= 8 && bytes.EqualFold(target[:8], []byte("https://"))
 }
 
 // isKnown: the methods of RFC 9110 9.3 and PATCH (RFC 5789). With a path after one of these nothing

@@ -18,8 +18,13 @@ var cases = []struct {
 	{"PATCH /x HTTP/1.1\r\n", HTTP1, 7},
 	{"\r\nGET / HTTP/1.1\r\n", HTTP1, 7},
 	{"OPTIONS * HTTP/1.1\r\n", HTTP1, 18},
-	{"GET http://a/ HTTP/1.1\r\n", HTTP1, 22},
-	{"CONNECT a:443 HTTP/1.1\r\n", HTTP1, 22},
+	{"GET http://a/ HTTP/1.1\r\n", ForwardProxy, 22},
+	{"GET HTTPS://a/ HTTP/1.1\r\n", ForwardProxy, 23},
+	{"CONNECT a:443 HTTP/1.1\r\n", ForwardProxy, 22},
+	{"CONNECT / HTTP/1.1\r\n", HTTP1, 9},
+	{"GET httpx://a/ HTTP/1.1\r\n", HTTP1, 23},
+	{"SET http://a/ value\r\n", TCP, 15},
+	{"GET http://" + strings.Repeat("a", Enough), ForwardProxy, Enough},
 	{"PURGE /x HTTP/1.0\r\n", HTTP1, 17},
 	{"M-SEARCH * HTTP/1.1\r\n", HTTP1, 19},
 	{"FOO /" + strings.Repeat("a", Enough), HTTP1, Enough},
@@ -74,6 +79,8 @@ func TestVerdictDoesNotAllocate(t *testing.T) {
 // could still make a match, for inputs below Enough.
 var (
 	modelHTTP1 = regexp.MustCompile("^(\r\n)?(((GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH) /)|([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} [!-~]+ HTTP/1\\.[0-9]))")
+	// What HTTP1 matches too, and a forward proxy is meant by.
+	modelProxy = regexp.MustCompile("^(\r\n)?(CONNECT [^/]|[!#$%&'*+.^_`|~0-9A-Za-z-]{1,32} (?i:https?)://)")
 	modelTLS   = regexp.MustCompile(`(?s)^\x16\x03[\x00-\x04](\x40\x00|[\x00-\x3f].)\x01`)
 )
 
@@ -86,6 +93,8 @@ func model(b []byte) Protocol {
 	switch {
 	case bytes.HasPrefix(b, []byte(preface)):
 		return HTTP2
+	case modelHTTP1.MatchString(s) && modelProxy.MatchString(s):
+		return ForwardProxy
 	case modelHTTP1.MatchString(s):
 		return HTTP1
 	case modelTLS.MatchString(s) && (b[3] != 0 || b[4] != 0):

@@ -22,7 +22,8 @@ type Policy struct {
 	// OnConnectFailure tries again when no connection could be made, OnReset
 	// when it was lost, or timed out, before the response's first byte.
 	OnConnectFailure, OnReset bool
-	// Backoff is the base of the exponential backoff, MaxBackoff its bound.
+	// Backoff is the least wait and the base of the exponential one, MaxBackoff the
+	// bound of both; see Delay.
 	Backoff, MaxBackoff time.Duration
 }
 
@@ -157,16 +158,20 @@ func (p *Policy) lists(status uint16) bool {
 	return found
 }
 
-// Delay returns how long to wait before retry number n (0 is the first): full
-// jitter, uniform from 0 to Backoff doubled n times, at most MaxBackoff. random
-// is uniform over 64 bits.
+// Delay returns how long to wait before retry number n (0 is the first): Backoff,
+// and on top of it full jitter, uniform from 0 to Backoff doubled n times; together
+// at most MaxBackoff. random is uniform over 64 bits.
+//
+// Never less than Backoff, unlike plain full jitter: Gateway API lets nothing be
+// tried again before it (HTTPRouteRetry.backoff, "the minimum duration").
 func (p *Policy) Delay(n uint32, random uint64) time.Duration {
-	d := p.MaxBackoff
-	if n < 62 && p.Backoff <= p.MaxBackoff>>n {
-		d = p.Backoff << n
+	most := max(0, p.MaxBackoff-p.Backoff)
+	jitter := most
+	if n < 62 && p.Backoff <= most>>n {
+		jitter = p.Backoff << n
 	}
-	wait, _ := bits.Mul64(random, uint64(d)+1)
-	return time.Duration(wait)
+	wait, _ := bits.Mul64(random, uint64(jitter)+1)
+	return p.Backoff + time.Duration(wait)
 }
 
 // BudgetConfig bounds retries as xDS's retry_budget does. table.Budget has the

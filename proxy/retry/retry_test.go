@@ -112,13 +112,13 @@ func TestIdempotent(t *testing.T) {
 
 func TestDelay(t *testing.T) {
 	p := retry.Policy{Backoff: 25 * time.Millisecond, MaxBackoff: 250 * time.Millisecond}
-	for n, most := range []time.Duration{25, 50, 100, 200, 250, 250} {
+	for n, most := range []time.Duration{50, 75, 125, 225, 250, 250} {
 		most *= time.Millisecond
 		if got := p.Delay(uint32(n), math.MaxUint64); got != most {
 			t.Errorf("retry %d: at most %s, want %s", n, got, most)
 		}
-		if got := p.Delay(uint32(n), 0); got != 0 {
-			t.Errorf("retry %d: at least %s", n, got)
+		if got := p.Delay(uint32(n), 0); got != p.Backoff {
+			t.Errorf("retry %d: at least %s, want %s", n, got, p.Backoff)
 		}
 	}
 	if got := p.Delay(math.MaxUint32, math.MaxUint64); got != p.MaxBackoff {
@@ -129,8 +129,28 @@ func TestDelay(t *testing.T) {
 	for range 10_000 {
 		sum += p.Delay(2, random.Uint64())
 	}
-	if mean := sum / 10_000; mean < 48*time.Millisecond || mean > 52*time.Millisecond {
-		t.Errorf("mean of full jitter over 100 ms is %s", mean)
+	if mean := sum / 10_000; mean < 73*time.Millisecond || mean > 77*time.Millisecond {
+		t.Errorf("mean of 25 ms and full jitter over 100 ms is %s", mean)
+	}
+}
+
+// TestDelayBounds holds whatever the policy: never before Backoff (Gateway API),
+// never after MaxBackoff, and later retries have no less room than earlier ones.
+func TestDelayBounds(t *testing.T) {
+	random := rand.New(rand.NewPCG(7, 8))
+	for range 100_000 {
+		p := retry.Policy{Backoff: time.Duration(random.Uint64() >> (1 + random.UintN(60)))}
+		p.MaxBackoff = p.Backoff
+		if room := uint64(math.MaxInt64 - p.Backoff); room > 0 {
+			p.MaxBackoff += time.Duration((random.Uint64() >> random.UintN(60)) % room)
+		}
+		n := uint32(random.Uint64() >> (32 + random.UintN(32)))
+		if got := p.Delay(n, random.Uint64()); got < p.Backoff || got > p.MaxBackoff {
+			t.Fatalf("%+v, retry %d: %s", p, n, got)
+		}
+		if now, next := p.Delay(n, math.MaxUint64), p.Delay(n+1, math.MaxUint64); n < math.MaxUint32 && next < now {
+			t.Fatalf("%+v, retry %d: at most %s, the next one %s", p, n, now, next)
+		}
 	}
 }
 

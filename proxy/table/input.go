@@ -187,8 +187,8 @@ type RetryInput struct {
 	// OnConnectFailure and OnReset also try again when no connection could be
 	// made, or it was lost before the response's first byte.
 	OnConnectFailure, OnReset bool
-	// Backoff is the base of the exponential backoff with full jitter; 0: 25 ms.
-	// MaxBackoff bounds it; 0: 10 x Backoff.
+	// Backoff is the least wait and the base of the exponential jitter on top of
+	// it; 0: 25 ms. MaxBackoff bounds both together; 0: 10 x Backoff.
 	Backoff, MaxBackoff time.Duration
 }
 

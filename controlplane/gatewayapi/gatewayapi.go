@@ -13,7 +13,8 @@
 //   - A regular expression must match the whole path or value (RE2, as Envoy), and
 //     ranks between exact and prefix paths: after "/" it could never match.
 //   - An unsupported filter makes its rule, or its backendRef's share, answer 500.
-//   - retry: attempts defaults to 1, backoff to 25ms, bounded by ten times itself.
+//   - retry: attempts defaults to 1, backoff to 25ms. backoff is the least wait; the
+//     node adds exponential jitter, and waits ten times backoff at most.
 package gatewayapi
 
 import (

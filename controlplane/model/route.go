@@ -100,7 +100,8 @@ type Retry struct {
 	Attempts uint32
 	// Codes are response statuses, sorted, unique.
 	Codes []uint32
-	// Backoff is the base of the exponential backoff, MaxBackoff its bound.
+	// Backoff is the least wait and the base of the exponential jitter on top of
+	// it, MaxBackoff the bound of both together.
 	Backoff, MaxBackoff time.Duration
 }
 

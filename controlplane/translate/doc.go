@@ -93,7 +93,9 @@
 //	                              when codes are given; "" without rule.retry (only per_try_timeout counts)
 //	  num_retries                 retry.attempts, default 1; 0 without rule.retry
 //	  retriable_status_codes      retry.codes
-//	  retry_back_off              base_interval = retry.backoff (default 25ms; 0s is sent as 1ms), max_interval = 10 x base
+//	  retry_back_off              base_interval = retry.backoff (default 25ms; 0s is sent as 1ms), max_interval = 10 x base.
+//	                              A node waits base + jitter(0 to base doubled each time), at most max_interval:
+//	                              retry.backoff is a minimum. (An Envoy's jitter starts from 0.)
 //
 // Action redirect (RedirectAction), where the rule has a RequestRedirect:
 //

@@ -20,7 +20,7 @@ policy in a directory says (--policy), or as a control plane elsewhere says
 (--xds). SIGTERM drains and ends it; what it put into the kernel stays, so that
 each service's stance holds until the next start. --uninstall removes it.
 
-GOGC (default 300 here) and GOMEMLIMIT of the environment are obeyed as by any
+GOGC (default 150 here) and GOMEMLIMIT of the environment are obeyed as by any
 Go program.`
 
 // nodeFlags are the flags of culvert node.

@@ -2,6 +2,7 @@ package l7_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -176,6 +177,40 @@ func TestEarlyResponse(t *testing.T) {
 	client.Close()
 	o.over(telemetry.None)
 	server.Rest()
+}
+
+// TestClientEndsBehindItsBody: the response has overtaken the body, and the
+// client closes when it has sent all: both directions of its connection are then
+// closed, which must not be taken for a reset while bytes of the body wait.
+func TestClientEndsBehindItsBody(t *testing.T) {
+	const size = 8 << 20
+	w, endpoint := single(t)
+	client, o := w.dial()
+	client.Send(fmt.Sprintf("POST / HTTP/1.1\r\nHost: cart\r\nContent-Length: %d\r\n\r\nbegin", size))
+	server := endpoint.Accept()
+	server.Until("begin")
+	server.Send(ok("early"))
+	client.Until("early")
+	client.ExpectEOF()
+	sent := make(chan error, 1)
+	go func() {
+		_, err := client.Conn().Write(make([]byte, size-len("begin")))
+		sent <- errors.Join(err, client.Conn().Close())
+	}()
+	if n, err := io.CopyN(io.Discard, server.Conn(), size-int64(len("begin"))); err != nil {
+		t.Errorf("after %d bytes: %v", n, err)
+	}
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+	o.over(telemetry.None)
+	w.counted(requests("default", backend, 200, telemetry.None, 1))
+	// What is left of the connection to the endpoint is as good as new.
+	client, _ = w.dial()
+	client.Send(get("/"))
+	server.Until("\r\n\r\n")
+	server.Send(ok("again"))
+	client.Until("again")
 }
 
 func TestLingerEnds(t *testing.T) {

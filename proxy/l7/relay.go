@@ -54,7 +54,10 @@ func (x *exchange) trail() {
 		return
 	}
 	x.upload.trailing = true
-	_ = x.client.CloseWrite() // a fault shows in the upload
+	// With both directions closed the kernel says EPOLLHUP also when the client ended in order and
+	// bytes of the body wait. A reset shows in the upload.
+	x.client.OnReset(nil)
+	_ = x.client.CloseWrite() // a fault shows in the upload, too
 	x.client.ReadBy(after(x.engine.loop.Now(), x.engine.limits.LingerTimeout))
 	x.up.ReadBy(0)
 	var one [1]byte
@@ -81,8 +84,9 @@ func (x *exchange) verdict() upstream.Outcome {
 
 // finished says that the upstream connection is between two messages: the
 // request was sent whole, the response read whole, and nothing came behind it.
+// After an interrupt nobody can say so.
 func (x *exchange) finished() bool {
-	if !x.response.KeepAlive || !x.body.Done() || x.upload.running || x.upload.broken || x.writeErr != nil {
+	if x.cause != telemetry.None || !x.response.KeepAlive || !x.body.Done() || x.upload.running || x.upload.broken || x.writeErr != nil {
 		return false
 	}
 	if !x.committed { // refused: the body was not looked at

@@ -89,6 +89,7 @@ func (p *Pools) take(q *pool) *reactor.Conn {
 		c := p.unlink(q.head)
 		if c.Unpark() {
 			c.ReadBy(0)
+			c.WriteBy(0) // whoever kept it may have left one
 			bump(&p.stats.reused)
 			return c
 		}

@@ -166,6 +166,9 @@ func TestDemo(t *testing.T) {
 		r := start(t)
 		r.until("Split by weight")
 		r.noteCgroup()
+		if len(r.processes()) == 0 || len(r.links()) == 0 {
+			t.Errorf("the test is blind: it sees processes %v and BPF links %v of a demo that runs", r.processes(), r.links())
+		}
 		status := r.wait()
 		r.nothingLeft(0)
 		if strings.Contains(r.text.String(), busy) && try < 4 {

@@ -95,7 +95,7 @@ func (d *demo) keepRunning(ctx context.Context) error {
 			return nil
 		} else {
 			d.gap()
-			d.note("The node has ended (%v). Press Enter here to start it again.", err)
+			d.note("The node has ended (%v). Press Enter here to start it again; the counter culvert_capture_total away_open then says how many connections went straight to an endpoint.", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -114,21 +114,22 @@ func (d *demo) commands() {
 	self := os.Args[0]
 	here, _ := os.Getwd()
 	file := filepath.Join(d.world.Policy, routeFile)
+	url := func(path string) string { return "http://" + d.api.VIP4.String() + path }
 	d.note("In a second terminal, as root. This one ends everything with Ctrl-C.")
 	for _, c := range []struct{ about, command string }{
 		{"where the paths below start", "cd " + here},
-		{"a request from a pod; again and again, and three of four go to version 1", self + " in client-1 curl -si " + d.url("/")},
-		{"the header decides", self + " in client-1 curl -si -H 'x-version: v2' " + d.url("/")},
+		{"a request from a pod; again and again, and three of four go to version 1", self + " in client-1 curl -si " + url("/")},
+		{"the header decides", self + " in client-1 curl -si -H 'x-version: v2' " + url("/")},
 		{"version 3 fails every other time: seen without a retry, not seen with it",
-			"for i in 1 2 3 4 5 6; do " + self + " in client-1 curl -s -o /dev/null -w '%{http_code} ' " + d.url("/raw") + "; done; echo"},
-		{"", "for i in 1 2 3 4 5 6; do " + self + " in client-1 curl -s -o /dev/null -w '%{http_code} ' " + d.url("/any") + "; done; echo"},
+			"for i in 1 2 3 4 5 6; do " + self + " in client-1 curl -s -o /dev/null -w '%{http_code} ' " + url("/raw") + "; done; echo"},
+		{"", "for i in 1 2 3 4 5 6; do " + self + " in client-1 curl -s -o /dev/null -w '%{http_code} ' " + url("/any") + "; done; echo"},
 		{"edit the policy (with any editor): everything to version 2, and look again", "sed -i 's/weight: 75/weight: 0/' " + file},
-		{"", self + " in client-1 curl -si " + d.url("/")},
+		{"", self + " in client-1 curl -si " + url("/")},
 		{"a mistake is told and harms nothing", "echo 'kind: Mistake' > " + d.world.Policy + "/oops.yaml; " + d.binaryName() + " check " + d.world.Policy},
 		{"", "rm " + d.world.Policy + "/oops.yaml"},
 		{"the opaque service, balanced by the kernel", self + " in client-2 bash -c 'head -1 < /dev/tcp/" + strings.Replace(d.cache.Addr4(), ":", "/", 1) + "'"},
 		{"break version 3 altogether, send requests, and look at its circuit breaker", self + ` in api-v3 curl -sf -X PUT -d '{"failShare":1}' localhost:18080/faults`},
-		{"", "for i in $(seq 30); do " + self + " in client-1 curl -s -o /dev/null " + d.url("/any") + "; done"},
+		{"", "for i in $(seq 30); do " + self + " in client-1 curl -s -o /dev/null " + url("/any") + "; done"},
 		{"", self + " in node curl -s localhost:15000/debug/breakers"},
 		{"metrics, and all that the admin port has", self + " in node curl -s localhost:15000/metrics | grep ^proxy_requests_total"},
 		{"", self + " in node curl -s localhost:15000/debug/"},
@@ -140,7 +141,7 @@ func (d *demo) commands() {
 	if !d.kubeProxy {
 		about = "kill the proxy: new connections go to the dialled address, which nobody serves here without nft"
 	}
-	d.command(about, fmt.Sprintf("kill -9 %d; sleep 0.3; %s in client-1 curl -si %s", d.node.PID, self, d.url("/")))
+	d.command(about, fmt.Sprintf("kill -9 %d; sleep 0.3; %s in client-1 curl -si %s", d.node.PID, self, url("/")))
 	d.gap()
 }
 

@@ -75,7 +75,8 @@ func show(ctx context.Context, o options) int {
 	d := &demo{options: o, screen: newScreen(os.Stdout)}
 	err := d.run(ctx)
 	if ctx.Err() != nil {
-		d.note("Interrupted. Cleaning up.")
+		d.gap()
+		d.note("Cleaning up.")
 		err = nil
 	}
 	err = errors.Join(err, d.close())

@@ -12,6 +12,7 @@ import (
 	"github.com/culvert-mesh/culvert/controlplane/file"
 	"github.com/culvert-mesh/culvert/controlplane/model"
 	"github.com/culvert-mesh/culvert/controlplane/objects"
+	"github.com/culvert-mesh/culvert/controlplane/serve"
 	"github.com/culvert-mesh/culvert/controlplane/translate"
 )
 
@@ -69,6 +70,22 @@ func BenchmarkPolicy(b *testing.B) {
 	b.Run("translate", func(b *testing.B) {
 		for b.Loop() {
 			translate.Model(m)
+		}
+	})
+	b.Run("nothing changed", func(b *testing.B) {
+		server, translator := serve.New(slog.New(slog.DiscardHandler)), &translate.Translator{}
+		server.Update(translator.Next(m))
+		for b.Loop() {
+			m, _ := set.Model()
+			server.Update(translator.Next(m))
+		}
+	})
+	b.Run("all compared", func(b *testing.B) {
+		server := serve.New(slog.New(slog.DiscardHandler))
+		server.Update(translate.Model(m))
+		for b.Loop() {
+			m, _ := set.Model()
+			server.Update(translate.Model(m))
 		}
 	})
 }

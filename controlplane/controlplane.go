@@ -47,7 +47,7 @@ func Run(ctx context.Context, c Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
-	server := serve.New(c.Log)
+	server, translator := serve.New(c.Log), &translate.Translator{}
 	c.Status.serve(server)
 	ready := make(chan struct{})
 	once := sync.OnceFunc(func() { close(ready) })
@@ -59,7 +59,9 @@ func Run(ctx context.Context, c Config) error {
 				c.Status.update(c.Log, problems)
 				return
 			}
-			apply(c, server, set, problems)
+			m, more := set.Model()
+			changes := server.Update(translator.Next(m))
+			c.applied(m, changes, slices.Concat(problems, more))
 			once()
 		})
 	}()
@@ -78,12 +80,9 @@ func Run(ctx context.Context, c Config) error {
 	return served
 }
 
-// apply makes a set of objects what is served.
-func apply(c Config, server *serve.Server, set *objects.Set, problems []model.Problem) {
-	m, more := set.Model()
-	problems = model.SortProblems(slices.Concat(problems, more))
-	changes := server.Update(translate.Model(m))
-
+// applied tells what is served now.
+func (c Config) applied(m *model.Model, changes serve.Changes, problems []model.Problem) {
+	problems = model.SortProblems(problems)
 	generation := c.Status.update(c.Log, problems)
 	if changes != (serve.Changes{}) {
 		c.Log.Info("policy applied", "generation", generation, "services", len(m.Services), "workloads", len(m.Workloads),

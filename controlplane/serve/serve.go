@@ -58,7 +58,8 @@ func New(log *slog.Logger) *Server {
 // Changes counts what an Update changed.
 type Changes struct{ Changed, Removed int }
 
-// Update makes next what is served. Only what differs from the last is sent.
+// Update makes next what is served. Only what differs from the last is sent; a
+// message that is the same one as in the last is not looked into.
 //
 // What is referred to is set first (endpoints, clusters, routes, listeners) and
 // removed last, so that on a stream that keeps up no reference ever dangles. A
@@ -97,7 +98,7 @@ func (s *Server) Update(next *translate.Resources) Changes {
 func set(c *cache.LinearCache, last, next map[string]proto.Message) int {
 	changed := map[string]types.Resource{}
 	for name, m := range next {
-		if was, ok := last[name]; !ok || !proto.Equal(was, m) {
+		if was, ok := last[name]; !ok || was != m && !proto.Equal(was, m) {
 			changed[name] = m
 		}
 	}

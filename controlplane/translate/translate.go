@@ -29,38 +29,90 @@ type Resources struct {
 	Workloads map[string]map[string]proto.Message
 }
 
-// Model makes the resources of a model. The messages are new; the caller may keep
-// them, and must not change them once they were served.
-func Model(m *model.Model) *Resources {
-	out := &Resources{
-		Endpoints: map[string]proto.Message{},
-		Clusters:  map[string]proto.Message{},
-		Routes:    map[string]proto.Message{},
-		Listeners: map[string]proto.Message{},
-		Workloads: map[string]map[string]proto.Message{},
+// Translator translates the models of one source, one after the other, so that a
+// change costs what changed: where a service or a workload is as it was in the last
+// model, the very same messages are handed out again, and whoever compares sees
+// that by their addresses. The zero value is ready. One goroutine at a time.
+type Translator struct {
+	services  map[model.Name]*model.Service
+	workloads map[workloadID]*model.Workload
+	last      *Resources
+}
+
+// workloadID is a workload's place in Resources.
+type workloadID struct{ node, uid string }
+
+// Model makes the resources of one model.
+func Model(m *model.Model) *Resources { return (&Translator{}).Next(m) }
+
+// Next makes the resources of the next model. The caller may keep them, and must
+// not change them nor the model.
+func (t *Translator) Next(m *model.Model) *Resources {
+	next := Translator{
+		services:  make(map[model.Name]*model.Service, len(m.Services)),
+		workloads: make(map[workloadID]*model.Workload, len(m.Workloads)),
+		last: &Resources{
+			Endpoints: map[string]proto.Message{},
+			Clusters:  map[string]proto.Message{},
+			Routes:    map[string]proto.Message{},
+			Listeners: map[string]proto.Message{},
+			Workloads: map[string]map[string]proto.Message{},
+		},
 	}
 	for _, s := range m.Services {
-		for _, p := range s.Ports {
-			id := p.ID()
-			out.Endpoints[id] = assignment(p)
-			out.Clusters[id] = cluster(s, p)
-			if s.Headless() {
-				continue
-			}
-			out.Listeners[id] = listener(s, p)
-			if p.Routed && p.Protocol != model.Opaque {
-				out.Routes[id] = routeConfiguration(p)
-			}
+		next.services[s.Name] = s
+		if was := t.services[s.Name]; was != nil && was.Equal(s) {
+			next.last.keep(t.last, s)
+		} else {
+			next.last.add(s)
 		}
 	}
 	for i := range m.Workloads {
 		w := &m.Workloads[i]
-		if out.Workloads[w.Node] == nil {
-			out.Workloads[w.Node] = map[string]proto.Message{}
+		id := workloadID{w.Node, w.UID}
+		next.workloads[id] = w
+		if next.last.Workloads[w.Node] == nil {
+			next.last.Workloads[w.Node] = map[string]proto.Message{}
 		}
-		out.Workloads[w.Node][w.UID] = workload(w)
+		if was := t.workloads[id]; was != nil && was.Equal(w) {
+			next.last.Workloads[w.Node][w.UID] = t.last.Workloads[w.Node][w.UID]
+		} else {
+			next.last.Workloads[w.Node][w.UID] = workload(w)
+		}
 	}
-	return out
+	*t = next
+	return t.last
+}
+
+// add puts the resources of a service.
+func (r *Resources) add(s *model.Service) {
+	for _, p := range s.Ports {
+		id := p.ID()
+		r.Endpoints[id] = assignment(p)
+		r.Clusters[id] = cluster(s, p)
+		if s.Headless() {
+			continue
+		}
+		r.Listeners[id] = listener(s, p)
+		if p.Routed && p.Protocol != model.Opaque {
+			r.Routes[id] = routeConfiguration(p)
+		}
+	}
+}
+
+// keep takes over the resources that a service had.
+func (r *Resources) keep(last *Resources, s *model.Service) {
+	for _, p := range s.Ports {
+		id := p.ID()
+		for _, of := range []struct{ from, to map[string]proto.Message }{
+			{last.Endpoints, r.Endpoints}, {last.Clusters, r.Clusters},
+			{last.Listeners, r.Listeners}, {last.Routes, r.Routes},
+		} {
+			if m, ok := of.from[id]; ok {
+				of.to[id] = m
+			}
+		}
+	}
 }
 
 func workload(w *model.Workload) *culvertv1.Workload {

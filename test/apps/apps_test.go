@@ -37,8 +37,11 @@ func programs() []program {
 	return []program{
 		{"curl", []string{"curl", "nginx", "node"}, curlStories},
 		{"curl/upgrade", []string{"curl", "node"}, curlUpgrade},
+		{"curl/stream", []string{"curl", "node"}, curlStream},
 		{"curl/odd servers", []string{"curl", "python3"}, curlOddServers},
 		{"curl/tls and http2", []string{"curl", "nginx", "openssl"}, curlTLS},
+		{"wget and apt", []string{"wget", "apt-helper", "nginx", "openssl"}, downloads},
+		{"forward proxy", []string{"tinyproxy", "curl", "nginx", "openssl"}, forwardProxy},
 		{"h2load", []string{"h2load", "nginx", "openssl"}, h2load},
 		{"wrk", []string{"wrk", "nginx", "node"}, wrk},
 		{"nginx as a client", []string{"nginx", "node", "curl"}, nginxClient},
@@ -109,6 +112,7 @@ func debian() map[string]string {
 		"redis-server": "redis-server", "redis-cli": "redis-tools", "redis-benchmark": "redis-tools",
 		"psql": "postgresql-client", "pgbench": "postgresql", "initdb": "postgresql", "h2load": "nghttp2-client",
 		"vsftpd": "vsftpd", "sshd": "openssh-server", "ssh": "openssh-client", "ssh-keygen": "openssh-client", "git": "git",
+		"wget": "wget", "apt-helper": "apt", "tinyproxy": "tinyproxy-bin",
 	}
 }
 
@@ -116,7 +120,7 @@ func debian() map[string]string {
 // package; with CI=true it fails.
 func find(t *testing.T, binary string) string {
 	t.Helper()
-	for _, dir := range []string{"/usr/bin", "/usr/sbin", "/usr/lib/postgresql/*/bin"} {
+	for _, dir := range []string{"/usr/bin", "/usr/sbin", "/usr/lib/apt", "/usr/lib/postgresql/*/bin"} {
 		if found, _ := filepath.Glob(filepath.Join(dir, binary)); len(found) > 0 {
 			return found[len(found)-1]
 		}

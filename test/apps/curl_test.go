@@ -41,7 +41,6 @@ func siteCases(bigHash string) []curlCase {
 		{"offer of HTTP/2", "-i --http2 BASE/small", []string{"HTTP/1.1 200 OK", "a small file"}, way{HTTP: 1, Requests: 1}},
 		{"fast open", "-i --tcp-fastopen BASE/small", []string{"200 OK", "a small file"}, way{HTTP: 1, Requests: 1}},
 		{"answer before the body is read", "-i -T UPLOAD BASE/small", []string{"413 Request Entity Too Large"}, way{HTTP: 1, Requests: 1}},
-		{"as a forward proxy", "-i -x BASE http://elsewhere.test/small", []string{"200 OK", "a small file"}, way{HTTP: 1, Requests: 1}},
 		{"large file", "-o BIG -w %{http_code} BASE/big", []string{"200"}, way{HTTP: 1, Requests: 1}},
 	}
 }
@@ -143,6 +142,62 @@ func curlUpgrade(t *testing.T, f *fixture) {
 		// It waits for frames until its time is over: that is its error.
 		f.went(t, f.client, s, way{HTTP: 1, Requests: 1}, func() { out, _ = f.try(t, f.client, args...) })
 		mustContain(t, out, "101 Switching Protocols", "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")
+	}
+}
+
+// curlStream: what a server sends bit by bit arrives bit by bit.
+func curlStream(t *testing.T, f *fixture) {
+	f.echo(t)
+	for _, s := range []service{{"echo", true}, {"echo-any", false}} {
+		f.went(t, f.client, s, way{HTTP: 4, Requests: 4, Failed: 1}, func() {
+			stream := f.w.Start(f.client.Place, find(t, "curl"), "-sSN", f.url(t, s)+"/events")
+			f.waitOutput(t, stream, "event 0")
+			for _, event := range []string{"event 1", "event 2"} {
+				f.run(t, f.client, "curl", "-sS", f.url(t, s)+"/fire")
+				f.waitOutput(t, stream, event)
+			}
+			// Only what the server says next tells the proxy that the client is gone:
+			// its end alone may be a half-close.
+			stream.Kill()
+			f.run(t, f.client, "curl", "-sS", f.url(t, s)+"/fire")
+		})
+	}
+}
+
+// downloads: other HTTP clients that everybody has. apt pipelines its requests.
+func downloads(t *testing.T, f *fixture) {
+	f.nginx(t)
+	for _, s := range []service{{"site", true}, {"site-any", false}} {
+		url := f.url(t, s) + "/small"
+		var out string
+		f.went(t, f.client, s, way{HTTP: 1, Requests: 3}, func() { out = f.run(t, f.client, "wget", "-qO-", url, url, url) })
+		mustContain(t, out, "a small file\na small file\na small file\n")
+		args := []string{"apt-helper", "-o", "APT::Sandbox::User=root", "download-file"}
+		for i := range 8 {
+			args = append(args, fmt.Sprintf("%s?%d", url, i), filepath.Join(f.dir, fmt.Sprint("apt", s.v6, i)))
+		}
+		f.went(t, f.client, s, way{HTTP: 1, Requests: 8, Failed: 1}, func() { f.run(t, f.client, args...) })
+		if got := f.read(t, fmt.Sprint("apt", s.v6, 7)); got != "a small file\n" {
+			t.Errorf("apt brought %q", got)
+		}
+	}
+}
+
+// forwardProxy: who dials a forward proxy on an undeclared port means it, with
+// CONNECT and with absolute targets: both pass as they are.
+func forwardProxy(t *testing.T, f *fixture) {
+	f.nginx(t)
+	conf := f.write(t, "tinyproxy.conf", fmt.Sprintf("Port %d\nTimeout 60\nLogLevel Error\n", proxyPort))
+	f.serve(t, "tinyproxy", proxyPort, "tinyproxy", "-d", "-c", conf)
+	for _, v6 := range []bool{false, true} {
+		s := service{"proxy-any", v6}
+		for _, url := range []string{"http://" + f.server.Addr4(nginxHTTP).String(), "https://" + f.server.Addr4(nginxTLS).String()} {
+			var out string
+			f.went(t, f.client, s, way{TCP: 1}, func() {
+				out = f.run(t, f.client, "curl", "-sSk", "-x", f.url(t, s), url+"/small")
+			})
+			mustContain(t, out, "a small file")
+		}
 	}
 }
 

@@ -30,6 +30,7 @@ func services() []world.Service {
 		one("smtp-any", "", 25, smtpPort),
 		one("ftp-any", "", 21, ftpPort),
 		one("ssh-any", "", 22, sshPort),
+		one("proxy-any", "", 3128, proxyPort),
 		one("grpc", "grpc", 50051, grpcPort),
 		one("grpc-any", "", 50051, grpcPort),
 	}
@@ -61,5 +62,6 @@ const (
 	smtpPort     = 2525
 	ftpPort      = 2121
 	sshPort      = 2222
+	proxyPort    = 8888
 	grpcPort     = 50051
 )

@@ -27,6 +27,8 @@ func pythonStories(t *testing.T, f *fixture) {
 		t.Run(s.String(), func(t *testing.T) {
 			f.went(t, f.client, s, way{HTTP: 1, Requests: 8}, func() { f.python(t, "http_client", host, port) })
 			f.went(t, f.client, s, way{HTTP: 2, Requests: 2}, func() { f.python(t, "urllib_client", host, port) })
+			f.went(t, f.client, s, way{HTTP: 1, Requests: 1}, func() { f.python(t, "raw_half_closed", host, port) })
+			f.went(t, f.client, s, way{HTTP: 1, Requests: 51}, func() { f.python(t, "raw_pipelined", host, port) })
 		})
 	}
 }
@@ -50,6 +52,8 @@ func socketStories(t *testing.T, f *fixture) {
 			f.socketCase(t, s, "byte_by_byte", 1)
 			f.socketCase(t, s, "asyncio_streams", 20)
 			f.socketCase(t, s, "fast_open", 1)
+			t.Run("again", func(t *testing.T) { f.socketAgain(t, s) })
+			f.socketCase(t, s, "multipath", 1)
 		})
 	}
 }
@@ -64,6 +68,14 @@ func (f *fixture) quiet(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.started["quiet"] = true
+}
+
+// socketAgain connects a socket, disconnects it, which the kernel does with a reset,
+// and connects it again.
+func (f *fixture) socketAgain(t *testing.T, s service) {
+	addr, want := f.addr(t, s), through(s, 2)
+	want.Failed = 1
+	f.went(t, f.client, s, want, func() { f.python(t, "again", addr.Addr().String(), fmt.Sprint(addr.Port())) })
 }
 
 func (f *fixture) socketCase(t *testing.T, s service, name string, connections float64, more ...string) {

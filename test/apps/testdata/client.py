@@ -74,6 +74,23 @@ def urllib_client(host, port):
         assert json.load(r)["bytes"] == 3
 
 
+def raw_half_closed(host, port):
+    """What "printf ... | nc -N" does: the request, our side shut, then the answer."""
+    s = connected(host, port)
+    s.sendall(b"GET /half HTTP/1.1\r\nHost: a\r\n\r\n")
+    s.shutdown(socket.SHUT_WR)
+    got = read_all(s)
+    assert got.startswith(b"HTTP/1.1 200") and b'"url":"/half"' in got, got
+
+
+def raw_pipelined(host, port):
+    s = connected(host, port)
+    s.sendall(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % i for i in range(50)) + b"GET /last HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    got = read_all(s)
+    urls = [part.split(b'"')[0] for part in got.split(b'"url":"')[1:]]
+    assert urls == [b"/%d" % i for i in range(50)] + [b"/last"], urls
+
+
 # Sockets.
 
 def names(host, port, own):

@@ -3,6 +3,7 @@
 //   /stream        1000 chunks, then a trailer
 //   /hint          103 before the answer
 //   /refuse        417 to whoever expects 100-continue
+//   /events        says "event 0", and another with each /fire
 //   an upgrade     101, then echoes bytes
 import { createServer } from 'node:http'
 import { createHash } from 'node:crypto'
@@ -13,6 +14,8 @@ function answer(req, res) {
   const path = req.url.split('?')[0]
   if (path === '/none') return res.writeHead(204).end()
   if (path === '/stream') return stream(res)
+  if (path === '/events') return events(res)
+  if (path === '/fire') watchers.forEach((w) => w.write(`event ${w.next++}\n`))
   if (path === '/hint') res.writeEarlyHints({ link: '</style.css>; rel=preload' })
   const hash = createHash('sha256')
   let bytes = 0
@@ -32,6 +35,16 @@ function stream(res) {
   for (let i = 0; i < 1000; i++) res.write(`chunk ${i}\n`)
   res.addTrailers({ 'x-end': 'reached' })
   res.end()
+}
+
+const watchers = new Set()
+
+function events(res) {
+  res.writeHead(200, { 'content-type': 'text/event-stream' })
+  res.write('event 0\n')
+  res.next = 1
+  watchers.add(res)
+  res.on('close', () => watchers.delete(res))
 }
 
 server.on('checkContinue', (req, res) => {

@@ -23,6 +23,19 @@ const routeFile = "route-api.yaml"
 //go:embed route.yaml
 var route string
 
+// rule is the text of one rule of the route.
+func rule(name string) string {
+	_, rest, _ := strings.Cut(route, "  - name: "+name+"\n")
+	text := "  - name: " + name + "\n"
+	for line := range strings.Lines(rest) {
+		if !strings.HasPrefix(line, "    ") {
+			break
+		}
+		text += line
+	}
+	return text
+}
+
 // Where the pods listen.
 const (
 	apiPort   = 8080

@@ -20,10 +20,37 @@ func (d *demo) killed(ctx context.Context) error {
 		return nil
 	}
 	d.step("Killed, and started again")
-	d.note("300 requests per second to /any, each on a new connection, while the proxy is killed with kill -9. The stance of the service is open: without a proxy, new connections go straight to the endpoints, by the rules that kube-proxy has.")
-	before, err := d.node.Metrics(ctx)
+	d.note("300 requests per second to /any, each on a new connection, while the proxy gets a SIGKILL. The stance of the service is open: without a proxy, new connections go where they would without Culvert, by the rules of kube-proxy.")
+	g, err := d.gone(ctx)
 	if err != nil {
 		return err
+	}
+	d.gap()
+	d.row("requests in that time", count(g.load.Requests), fmt.Sprintf("%s of them failed", count(g.load.Requests-g.load.OK)))
+	d.row("went straight to an endpoint", count(g.direct), "culvert_capture_total away_open")
+	d.row("captured again, by the new process", count(g.again), "culvert_capture_total to_proxy")
+	d.gap()
+	d.claim(g.direct > 0 && g.failing < outageBound, "the last request failed %s after the kill: a heartbeat is stale after 200 ms", millis(g.failing))
+	d.claim(g.again > 0 && !g.failedAfter, "started again and ready after %s, it took over what was in the kernel: no request failed by it", millis(g.ready))
+	return nil
+}
+
+// gone is the time without a proxy.
+type gone struct {
+	load *peer.Result
+	// failing is how long after the kill the last request failed, ready how
+	// long the new process took.
+	failing, ready time.Duration
+	direct, again  int64 // connections that went straight; captured by the new process
+	failedAfter    bool  // a request failed after the new process was started
+}
+
+// gone kills the node under traffic, waits until requests are answered without
+// it, and starts it again.
+func (d *demo) gone(ctx context.Context) (g gone, err error) {
+	before, err := d.node.Metrics(ctx)
+	if err != nil {
+		return g, err
 	}
 	var seen answers
 	stop := d.background(ctx, d.client2, func(ctx context.Context) (*peer.Result, error) {
@@ -31,49 +58,38 @@ func (d *demo) killed(ctx context.Context) error {
 	})
 	defer stop()
 	if _, err := d.answered(ctx, &seen, time.Now()); err != nil {
-		return err
+		return g, err
 	}
 	killed := time.Now()
 	d.node.Kill()
-	lastFailure, err := d.answered(ctx, &seen, killed)
+	last, err := d.answered(ctx, &seen, killed)
 	if err != nil {
-		return err
+		return g, err
+	}
+	if !last.IsZero() {
+		g.failing = last.Sub(killed)
 	}
 	launched := time.Now()
 	if err := d.launch(ctx); err != nil {
-		return err
+		return g, err
 	}
-	took := time.Since(launched)
+	g.ready = time.Since(launched)
 	returned, err := d.node.Metrics(ctx)
 	if err != nil {
-		return err
+		return g, err
 	}
-	lateFailure, err := d.answered(ctx, &seen, launched)
+	last, err = d.answered(ctx, &seen, launched)
 	if err != nil {
-		return err
+		return g, err
 	}
-	r, err := stop()
-	if err != nil {
-		return err
+	g.failedAfter = !last.IsZero()
+	if g.load, err = stop(); err != nil {
+		return g, err
 	}
 	after, err := d.node.Metrics(ctx)
-	if err != nil {
-		return err
-	}
-	direct := delta(before, after, "culvert_capture_total", "reason", "away_open")
-	again := delta(returned, after, "culvert_capture_total", "reason", "to_proxy")
-	d.gap()
-	d.row("requests in that time", count(r.Requests), fmt.Sprintf("%s of them failed", count(r.Requests-r.OK)))
-	d.row("went straight to an endpoint", count(direct), "culvert_capture_total away_open")
-	d.row("captured again, by the new process", count(again), "culvert_capture_total to_proxy")
-	d.gap()
-	gone := time.Duration(0)
-	if !lastFailure.IsZero() {
-		gone = lastFailure.Sub(killed)
-	}
-	d.claim(direct > 0 && gone < outageBound, "the last request failed %s after the kill (a heartbeat is stale after 200 ms); from then on all were answered", millis(gone))
-	d.claim(again > 0 && lateFailure.IsZero(), "the new process took over what was in the kernel: ready after %s, and no request failed by that", millis(took))
-	return nil
+	g.direct = delta(before, after, "culvert_capture_total", "reason", "away_open")
+	g.again = delta(returned, after, "culvert_capture_total", "reason", "to_proxy")
+	return g, err
 }
 
 // answered waits until 100 requests in a row that began after a time were

@@ -57,7 +57,7 @@ func (d *demo) live(ctx context.Context) error {
 	d.step("Policy edited under traffic")
 	d.note("1,000 requests per second to /shop, which the route sends to version 1. %s is edited five times: to version 2, back, and so on.", routeFile)
 	d.gap()
-	d.yaml("- {name: api-v1, port: 80}     becomes     - {name: api-v2, port: 80}")
+	d.yaml("  - {name: api-v1, port: 80}   becomes   - {name: api-v2, port: 80}")
 	var seen answers
 	stop := d.background(ctx, d.client2, func(ctx context.Context) (*peer.Result, error) {
 		return peer.Load{URL: d.url("/shop"), Workers: 4, Rate: 1000, Dial: d.client2.Dial, Progress: seen.add}.Run(ctx)

@@ -50,7 +50,7 @@ const (
 func (s *screen) step(title string) {
 	s.steps++
 	left := fmt.Sprintf("── %d  %s ", s.steps, title)
-	right := fmt.Sprintf(" %.1f s ──", time.Since(s.start).Seconds())
+	right := fmt.Sprintf(" at %.1f s ──", time.Since(s.start).Seconds())
 	fill := strings.Repeat("─", max(0, columns-utf8.RuneCountInString(left+right)))
 	fmt.Fprintf(s.out, "\n%s%s\n", s.paint(bold, left), s.paint(dim, fill+right))
 }
@@ -72,10 +72,10 @@ func (s *screen) text(format string, args ...any) {
 	fmt.Fprintf(s.out, "     "+format+"\n", args...)
 }
 
-// yaml writes lines of policy, trimmed.
-func (s *screen) yaml(lines ...string) {
-	for _, line := range lines {
-		fmt.Fprintf(s.out, "       %s\n", s.paint(cyan, line))
+// yaml writes pieces of policy as they are in the file.
+func (s *screen) yaml(pieces ...string) {
+	for line := range strings.Lines(strings.Join(pieces, "")) {
+		fmt.Fprintf(s.out, "     %s\n", s.paint(cyan, strings.TrimRight(line, "\n")))
 	}
 }
 

@@ -91,9 +91,9 @@ func (d *demo) look(ctx context.Context) (look, error) {
 // split shows weights and a header match.
 func (d *demo) split(ctx context.Context) error {
 	d.step("Split by weight and by header")
-	d.note("What %s says, in Gateway API's words; the header decides before the weights do.", routeFile)
+	d.note("%s says, in Gateway API's words, what happens to a request. These are two of its rules; the one that asks for more, a header, goes first.", routeFile)
 	d.gap()
-	d.yaml("- {name: x-version, value: v2}", "- {name: api-v1, port: 80, weight: 75}", "- {name: api-v2, port: 80, weight: 25}")
+	d.yaml(rule("try-v2"), rule("split"))
 	const requests = 4000
 	plain, err := d.load(ctx, d.client1, peer.Load{URL: d.url("/"), Requests: requests, Workers: 4})
 	if err != nil {
@@ -126,7 +126,7 @@ func (d *demo) rescued(ctx context.Context) error {
 	d.step("Retried and rescued")
 	d.note("Version 3 now answers every other request with 503. /raw goes to all three versions; so does /any, where the route says:")
 	d.gap()
-	d.yaml("retry: {codes: [503], attempts: 3, backoff: 5ms}")
+	d.yaml(rule("any"))
 	if err := d.v3.server.SetFaults(peer.Faults{FlapEvery: 1}); err != nil {
 		return err
 	}
@@ -136,27 +136,7 @@ func (d *demo) rescued(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	before, err := d.node.Metrics(ctx)
-	if err != nil {
-		return err
-	}
-	faults, err := d.v3.server.Stats()
-	if err != nil {
-		return err
-	}
-	anyone, err := d.load(ctx, d.client2, peer.Load{URL: d.url("/any"), Requests: requests, Workers: 3})
-	if err != nil {
-		return err
-	}
-	stats, err := d.v3.server.Stats()
-	if err != nil {
-		return err
-	}
-	failed := stats.Failures - faults.Failures
-	retried := func(m world.Metrics) int64 {
-		return delta(before, m, "proxy_retries_total", "service", d.serviceName(), "reason", "upstream_status")
-	}
-	after, err := d.settle(ctx, func(m world.Metrics) bool { return retried(m) == failed })
+	again, err := d.retried(ctx, peer.Load{URL: d.url("/any"), Requests: requests, Workers: 3})
 	if err != nil {
 		return err
 	}
@@ -164,18 +144,51 @@ func (d *demo) rescued(ctx context.Context) error {
 	d.text("%-34s %10s %10s %10s", "", "requests", "200", "503")
 	for _, way := range []struct {
 		name string
-		r    *peer.Result
-	}{{"/raw  no retry", raw}, {"/any  retry on 503", anyone}} {
-		d.text("%-34s %10s %10s %10s", way.name, count(way.r.Requests), count(way.r.OK), count(way.r.Status[503]))
+		*peer.Result
+	}{{"/raw  no retry", raw}, {"/any  retry on 503", again.Result}} {
+		d.text("%-34s %10s %10s %10s", way.name, count(way.Requests), count(way.OK), count(way.Status[503]))
 	}
 	d.gap()
-	d.row("503s of version 3 during /any", count(failed), "its own count")
-	d.row("requests tried again on another version", count(retried(after)), "proxy_retries_total")
+	d.row("503s of version 3 during /any", count(again.failed), "its own count")
+	d.row("requests tried again on another version", count(again.retries), "proxy_retries_total")
 	d.gap()
 	d.claim(raw.Status[503] > 0 && raw.Status[503]+raw.OK == requests, "without retries %s of %s requests failed", count(raw.Status[503]), count(raw.Requests))
-	d.claim(failed > 0 && retried(after) == failed && anyone.OK == requests,
-		"with retries none failed: %s were tried again, and all of them were rescued", count(retried(after)))
+	d.claim(again.failed > 0 && again.retries == again.failed && again.OK == requests,
+		"with retries none failed: %s were tried again, and all of them were rescued", count(again.retries))
 	return nil
+}
+
+// retried is a load, with what became of it behind the scenes.
+type retried struct {
+	*peer.Result
+	// failed is how many attempts version 3 failed, by its own count; retries
+	// is how many requests were tried again, by the node's.
+	failed, retries int64
+}
+
+// retried sends a load from client-2.
+func (d *demo) retried(ctx context.Context, l peer.Load) (out retried, err error) {
+	before, err := d.node.Metrics(ctx)
+	if err != nil {
+		return out, err
+	}
+	faults, err := d.v3.server.Stats()
+	if err != nil {
+		return out, err
+	}
+	if out.Result, err = d.load(ctx, d.client2, l); err != nil {
+		return out, err
+	}
+	stats, err := d.v3.server.Stats()
+	if err != nil {
+		return out, err
+	}
+	out.failed = stats.Failures - faults.Failures
+	_, err = d.settle(ctx, func(m world.Metrics) bool {
+		out.retries = delta(before, m, "proxy_retries_total", "service", d.serviceName(), "reason", "upstream_status")
+		return out.retries == out.failed
+	})
+	return out, err
 }
 
 // serviceName is the API's name in metrics.

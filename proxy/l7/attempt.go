@@ -30,7 +30,8 @@ type try struct {
 	keep     bool  // up can carry another request
 	slow     bool  // the attempt's time is over
 	writeErr error // the first fault of writing to up
-	leased   bool  // there was a lease for this attempt
+	ended    clientEnd
+	leased   bool // there was a lease for this attempt
 
 	budgeted bool // a place in the backend's budget of retries is taken
 }
@@ -182,7 +183,7 @@ func (x *exchange) hangUp() {
 func (x *exchange) connect(fresh bool) (reason telemetry.Reason) {
 	c, reused, err := x.lease.Conn(x.session.report.Source.ID, fresh)
 	x.attempt.Reused = reused
-	x.sent, x.begun, x.keep = 0, false, false
+	x.sent, x.begun, x.keep, x.ended = 0, false, false, clientEnd{}
 	if err == nil {
 		x.up = c
 		if x.cause == telemetry.None {
@@ -269,7 +270,7 @@ func (x *exchange) upstreamFault(err error) telemetry.Reason {
 	if x.cause == telemetry.RequestTimeout {
 		x.outcome, x.attempt.Outcome = upstream.Timeout, telemetry.OutcomeTimeout
 	}
-	if x.cause != telemetry.None {
+	if x.cause != telemetry.None || x.ended.late && x.gaveUp(err) {
 		return x.cause
 	}
 	if x.slow {
@@ -279,6 +280,9 @@ func (x *exchange) upstreamFault(err error) telemetry.Reason {
 	if x.attempt.Reused && !x.begun && gone(err) && x.mayRepeat(err) {
 		x.attempt.Outcome = telemetry.OutcomeStale
 		return telemetry.StaleConnection
+	}
+	if x.gaveUp(err) {
+		return x.cause
 	}
 	x.outcome, x.attempt.Outcome = upstream.Reset, telemetry.OutcomeReset
 	return telemetry.UpstreamReset

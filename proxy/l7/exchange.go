@@ -16,6 +16,7 @@ type exchange struct {
 	// set at construction
 	engine   *Engine
 	onReset  func() // clientReset, bound once
+	onEnd    func() // clientEnded, bound once
 	deadline reactor.Timer
 	patience reactor.Timer // the attempt's
 
@@ -63,7 +64,7 @@ type exchange struct {
 
 func newExchange(e *Engine) *exchange {
 	x := &exchange{engine: e}
-	x.onReset = x.clientReset
+	x.onReset, x.onEnd = x.clientReset, x.clientEnded
 	x.deadline.F = x.requestTimedOut
 	x.patience.F = x.attemptTimedOut
 	x.upload.x = x
@@ -231,6 +232,7 @@ func (x *exchange) route(known bool) *table.Rule {
 func (x *exchange) end() {
 	x.deadline.Stop()
 	x.client.OnReset(nil)
+	x.client.OnEnd(nil)
 	if !x.body.Done() {
 		x.persist, x.linger = false, !x.upload.quiet
 	}

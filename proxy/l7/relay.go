@@ -86,7 +86,7 @@ func (x *exchange) verdict() upstream.Outcome {
 // request was sent whole, the response read whole, and nothing came behind it.
 // After an interrupt nobody can say so.
 func (x *exchange) finished() bool {
-	if x.cause != telemetry.None || !x.response.KeepAlive || !x.body.Done() || x.upload.running || x.upload.broken || x.writeErr != nil {
+	if x.cause != telemetry.None || x.ended.passed || !x.response.KeepAlive || !x.body.Done() || x.upload.running || x.upload.broken || x.writeErr != nil {
 		return false
 	}
 	if !x.committed { // refused: the body was not looked at
@@ -190,6 +190,7 @@ func (x *exchange) cut(err error) bool {
 		reason = telemetry.UpstreamIdle
 	}
 	x.outcome, x.attempt.Outcome = upstream.Reset, telemetry.OutcomeReset
+	x.gaveUp(err)
 	x.lost(reason)
 	if x.reply.Framing.Kind == http1.UntilClose {
 		x.client.Abort()
@@ -239,6 +240,7 @@ func (x *exchange) inform() telemetry.Reason {
 func (x *exchange) tunnel() {
 	e := x.engine
 	x.deadline.Stop()
+	x.client.OnEnd(nil) // the tunnel passes it on behind the bytes
 	x.persist = false
 	x.reply = http1.ResponseHead{ClientMinor: x.request.Minor, Edits: x.edits.list}
 	x.replyBody.Start(x.response.Framing())

@@ -27,8 +27,12 @@ func (x *exchange) send() telemetry.Reason {
 		n, err := x.up.Writev(x.framer.vector(&x.piece))
 		x.wrote(int(n), err)
 	}
-	if !x.body.Done() && x.writeErr == nil {
-		x.upload.start()
+	if x.writeErr == nil {
+		if x.body.Done() {
+			x.watchEnd()
+		} else {
+			x.upload.start()
+		}
 	}
 	return x.cause
 }

@@ -90,6 +90,9 @@ func (u *uploader) Run() {
 func (u *uploader) finished() {
 	u.running = false
 	u.done.Set()
+	if u.x.body.Done() && !u.stopping && !u.broken && !u.trailing {
+		u.x.watchEnd()
+	}
 	if u.trailing && u.x.up != nil {
 		u.x.up.ReadBy(1) // wakes trail
 	}

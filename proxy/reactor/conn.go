@@ -40,7 +40,7 @@ type Conn struct {
 	user           uint64 // the task that used it last
 	reader, writer *coro
 	handler        Handler
-	onReset        func()
+	onReset, onEnd func()
 	readDeadline   int64 // ns on the loop's clock, 0 none
 	writeDeadline  int64
 	timer          Timer
@@ -184,6 +184,10 @@ func (c *Conn) event(events uint32) {
 	case c.flags&flagReset != 0 && c.onReset != nil:
 		f := c.onReset
 		c.onReset = nil
+		f()
+	case c.flags&(flagPeerDone|flagReset) == flagPeerDone && c.onEnd != nil:
+		f := c.onEnd
+		c.onEnd = nil
 		f()
 	}
 }

@@ -54,6 +54,13 @@ func (c *Conn) Unpark() bool {
 // the next event only, so set it before the wait that it should cut short.
 func (c *Conn) OnReset(f func()) { c.onReset = f }
 
+// OnEnd is OnReset for a peer that ends its side in order. Bytes may wait before the end.
+func (c *Conn) OnEnd(f func()) { c.onEnd = f }
+
+// PeerEnded says that the peer has ended its side, or reset the connection, as far as the loop was
+// told. Bytes may wait before the end.
+func (c *Conn) PeerEnded() bool { return c.flags&flagPeerDone != 0 }
+
 func (c *Conn) makeDue() {
 	if c.flags&flagDue == 0 {
 		c.flags |= flagDue

@@ -145,21 +145,24 @@ func curlUpgrade(t *testing.T, f *fixture) {
 	}
 }
 
-// curlStream: what a server sends bit by bit arrives bit by bit.
+// curlStream: what a server sends bit by bit arrives bit by bit, and clients may leave.
 func curlStream(t *testing.T, f *fixture) {
 	f.echo(t)
 	for _, s := range []service{{"echo", true}, {"echo-any", false}} {
-		f.went(t, f.client, s, way{HTTP: 4, Requests: 4, Failed: 1}, func() {
+		f.went(t, f.client, s, way{HTTP: 3, Requests: 3, Failed: 1}, func() {
 			stream := f.w.Start(f.client.Place, find(t, "curl"), "-sSN", f.url(t, s)+"/events")
 			f.waitOutput(t, stream, "event 0")
 			for _, event := range []string{"event 1", "event 2"} {
 				f.run(t, f.client, "curl", "-sS", f.url(t, s)+"/fire")
 				f.waitOutput(t, stream, event)
 			}
-			// Only what the server says next tells the proxy that the client is gone:
-			// its end alone may be a half-close.
 			stream.Kill()
-			f.run(t, f.client, "curl", "-sS", f.url(t, s)+"/fire")
+		})
+		// A client that gives up ends its request, also when the server is silent.
+		f.went(t, f.client, s, way{HTTP: 1, Requests: 1, Failed: 1}, func() {
+			if _, err := f.try(t, f.client, "curl", "-sS", "--max-time", "0.2", f.url(t, s)+"/hang"); err == nil {
+				t.Error("there was an answer")
+			}
 		})
 	}
 }

@@ -4,6 +4,7 @@
 //   /hint          103 before the answer
 //   /refuse        417 to whoever expects 100-continue
 //   /events        says "event 0", and another with each /fire
+//   /hang          no answer
 //   an upgrade     101, then echoes bytes
 import { createServer } from 'node:http'
 import { createHash } from 'node:crypto'
@@ -15,6 +16,7 @@ function answer(req, res) {
   if (path === '/none') return res.writeHead(204).end()
   if (path === '/stream') return stream(res)
   if (path === '/events') return events(res)
+  if (path === '/hang') return
   if (path === '/fire') watchers.forEach((w) => w.write(`event ${w.next++}\n`))
   if (path === '/hint') res.writeEarlyHints({ link: '</style.css>; rel=preload' })
   const hash = createHash('sha256')

@@ -116,7 +116,7 @@ func runStandalone(ctx context.Context, cfg node.Config, policy string) error {
 	cfg.Problems = func() []string {
 		lines := []string{}
 		for _, p := range status.Problems() {
-			lines = append(lines, p.String())
+			lines = append(lines, p.Long())
 		}
 		return lines
 	}
@@ -153,7 +153,7 @@ func dumpControlPlane(s *controlplane.Status) controlPlaneDump {
 	d := controlPlaneDump{Nodes: s.Nodes(), Totals: s.Totals(), Problems: []string{}}
 	d.Generation, d.Read = s.Applied()
 	for _, p := range s.Problems() {
-		d.Problems = append(d.Problems, p.String())
+		d.Problems = append(d.Problems, p.Long())
 	}
 	return d
 }

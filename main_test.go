@@ -70,7 +70,7 @@ func TestCheckPrintsALinePerProblem(t *testing.T) {
 	}
 	code, out, _ := culvert(t, "check", dir)
 	lines := strings.Split(strings.TrimSpace(out), "\n")
-	if code != 1 || len(lines) != 2 || !strings.HasPrefix(lines[0], "bad.yaml:1: Service x/a: ") || !strings.HasPrefix(lines[1], "bad.yaml:2: ") {
+	if code != 1 || len(lines) != 2 || !strings.HasPrefix(lines[0], "bad.yaml:1: Service x/a: ") || !strings.HasPrefix(lines[1], "bad.yaml:6: not valid YAML: ") {
 		t.Fatalf("exit %d, lines %q", code, lines)
 	}
 }

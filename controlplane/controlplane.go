@@ -157,11 +157,11 @@ func (s *Status) serve(server *serve.Server) {
 func (s *Status) update(log *slog.Logger, problems []Problem) uint64 {
 	known := map[Problem]bool{}
 	for _, p := range s.Problems() {
-		known[p] = true
+		known[p.Elsewhere()] = true
 	}
 	for _, p := range problems {
-		if !known[p] {
-			log.Warn("policy problem", "problem", p.String())
+		if !known[p.Elsewhere()] {
+			log.Warn("policy problem", "problem", p.Long())
 		}
 	}
 	s.mu.Lock()

@@ -185,7 +185,7 @@ func TestProblemsComeAndGo(t *testing.T) {
 
 	p.write("web.yaml", strings.Replace(web, "clusterIP:", "clusterIp:", 1))
 	waitFor(t, func() bool { return len(p.status.Problems()) == 1 })
-	if got := p.status.Problems()[0].String(); got != "web.yaml:1: Service default/web: spec.clusterIp: unknown field" {
+	if got := p.status.Problems()[0].String(); got != "web.yaml:2: Service default/web: spec.clusterIp: unknown field (document 1)" {
 		t.Errorf("problem: %s", got)
 	}
 	checked, err := controlplane.Check(dir)

@@ -37,12 +37,27 @@ type decoded struct {
 
 // entry is one live object.
 type entry struct {
-	document int // counts from 1
-	object   objects.Object
+	at     place
+	object objects.Object
 }
 
-func (c *contents) ref(document int, k objects.Key) model.Ref {
-	return model.Ref{File: c.name, Document: document, Kind: k.Kind, Name: k.Name}
+// place is a document in a file; both count from 1.
+type place struct{ document, line int }
+
+func (c *contents) ref(at place, k objects.Key) model.Ref {
+	return model.Ref{File: c.name, Line: at.line, Document: at.document, Kind: k.Kind, Name: k.Name}
+}
+
+// effect says what a faulty document does; live: its object has a last version.
+// What was good is known to this process only: after a start nothing is.
+func (c *contents) effect(live bool) string {
+	switch {
+	case live:
+		return "the object's last good version stays until this process ends"
+	case c.stamp == stamp{}:
+		return "not live: this process has seen no good version of it"
+	}
+	return "not live; nothing goes away from this file meanwhile"
 }
 
 // fail notes why the file cannot be read; true: that is news.
@@ -53,8 +68,8 @@ func (c *contents) fail(err error) bool {
 }
 
 // add makes an object live.
-func (c *contents) add(document int, o objects.Object) {
-	c.entries = append(c.entries, entry{document, o})
+func (c *contents) add(at place, o objects.Object) {
+	c.entries = append(c.entries, entry{at, o})
 	if _, twice := c.live[o.Key]; !twice {
 		c.live[o.Key] = o
 	}
@@ -80,30 +95,34 @@ func parse(name string, data []byte, old *contents) *contents {
 		decoded: map[string]decoded{},
 		known:   map[objects.Key]bool{},
 	}
-	unclear := 0 // the last document that may be any object
+	var unclear place // the last document that may be any object
 	for i, document := range objects.Documents(data) {
-		if document == nil {
+		if document.Text == nil {
 			continue
 		}
-		object, faults := c.decode(document, old)
-		for _, f := range faults {
-			c.problems = append(c.problems, c.ref(i+1, object.Key).Problem(f.Field, f.Reason))
-		}
+		at := place{i + 1, document.Line}
+		object, faults := c.decode(document.Text, old)
 		last, live := old.live[object.Key]
+		for _, f := range faults {
+			problem := c.ref(at, object.Key).Problem(f.Field, f.Reason)
+			problem.Line += f.Line
+			problem.Effect = old.effect(live)
+			c.problems = append(c.problems, problem)
+		}
 		switch {
 		case object.Value != nil:
-			c.add(i+1, object)
+			c.add(at, object)
 		case live:
-			c.add(i+1, last)
+			c.add(at, last)
 		case object.Key == objects.Key{}:
-			unclear = i + 1
+			unclear = at
 		case old.stamp == stamp{} || old.known[object.Key]:
 			c.known[object.Key] = true
 		default:
-			unclear = i + 1
+			unclear = at
 		}
 	}
-	if unclear > 0 {
+	if unclear != (place{}) {
 		for _, e := range old.entries {
 			if _, there := c.live[e.object.Key]; !there {
 				c.add(unclear, e.object)

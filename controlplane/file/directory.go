@@ -212,10 +212,10 @@ func (d *directory) objects() (*objects.Set, []model.Problem) {
 			problems = append(problems, model.Problem{File: f.name, Reason: f.failure})
 		}
 		for _, e := range f.entries {
-			ref := f.ref(e.document, e.object.Key)
+			ref := f.ref(e.at, e.object.Key)
 			if owner, taken := first[e.object.Key]; taken {
 				problems = append(problems, ref.Problem("metadata.name",
-					fmt.Sprintf("ignored: it is in %s, document %d, already", owner.File, owner.Document)))
+					fmt.Sprintf("ignored: it stands at %s:%d already", owner.File, owner.Line)))
 				continue
 			}
 			first[e.object.Key] = ref

@@ -103,7 +103,7 @@ func TestOrderOfFiles(t *testing.T) {
 	}
 	scan(t, d)
 	live, wrong := state(d)
-	if want := "20.yaml:1: Service default/a: metadata.name: ignored: it is in 10.yml, document 1, already"; live != "a:10 j:40" || wrong != want {
+	if want := "20.yaml:1: Service default/a: metadata.name: ignored: it stands at 10.yml:1 already (document 1)"; live != "a:10 j:40" || wrong != want {
 		t.Errorf("live %q, problems %q", live, wrong)
 	}
 	// The first goes: the second is what counts now.
@@ -313,5 +313,30 @@ func link(t *testing.T, to, at string) {
 	}
 	if err := os.Rename(at+".tmp", at); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestEffect: what is broken says what becomes of its object.
+func TestEffect(t *testing.T) {
+	faulty := strings.Replace(service("a", 80), "port:", "prt:", 1)
+	for _, c := range []struct{ name, before, now, want string }{
+		{"after a good one", service("a", 80), faulty, "the object's last good version stays until this process ends"},
+		{"at the start", "", faulty, "not live: this process has seen no good version of it"},
+		{"new in a file that was fine", service("b", 80), service("b", 80) + faulty, "not live; nothing goes away from this file meanwhile"},
+	} {
+		d := newDirectory(t.TempDir())
+		for _, text := range []string{c.before, c.now} {
+			if text == "" {
+				continue
+			}
+			replace(t, d.path, "x.yaml", text)
+			if _, err := d.scan(time.Time{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, problems := d.objects()
+		if len(problems) != 1 || problems[0].Effect != c.want || !strings.HasSuffix(problems[0].Long(), "; "+c.want) {
+			t.Errorf("%s: %+v, want the effect %q", c.name, problems, c.want)
+		}
 	}
 }

@@ -37,7 +37,7 @@ func FuzzParse(f *testing.F) {
 		// Whatever is live must go through the rest without a panic.
 		set := &objects.Set{}
 		for _, e := range second.entries {
-			set.Add(second.ref(e.document, e.object.Key), e.object)
+			set.Add(second.ref(e.at, e.object.Key), e.object)
 		}
 		set.Sort()
 		if _, problems := set.Model(); problems != nil {
@@ -53,10 +53,10 @@ func FuzzParse(f *testing.F) {
 func decodeAll(file []byte) []objects.Object {
 	var out []objects.Object
 	for _, d := range objects.Documents(file) {
-		if d == nil {
+		if d.Text == nil {
 			continue
 		}
-		if o, faults := objects.Decode(d); len(faults) == 0 {
+		if o, faults := objects.Decode(d.Text); len(faults) == 0 {
 			out = append(out, o)
 		}
 	}

@@ -41,7 +41,7 @@ func (in Input) backend(r Route, ref gwv1.BackendObjectReference) (string, *mode
 	group, kind := deref(ref.Group, ""), deref(ref.Kind, "Service")
 	if group != "" || kind != "Service" {
 		return "", &model.Fault{Field: ".kind", Reason: fmt.Sprintf(
-			"%s %q is not supported: only Service", kind, group)}
+			"%s of group %q is not supported, only Service of group \"\"", kind, group)}
 	}
 	name := model.Name{
 		Namespace: string(deref(ref.Namespace, gwv1.Namespace(r.Ref.Name.Namespace))),

@@ -79,11 +79,20 @@ func Attach(in Input) (map[string][]model.Rule, []model.Problem) {
 func (in Input) parents(r Route) ([]string, []model.Fault) {
 	var ids []string
 	var faults []model.Fault
+	if len(r.Object.Spec.ParentRefs) == 0 {
+		faults = append(faults, model.Fault{Field: "spec.parentRefs", Reason: "no effect: the route is attached to nothing"})
+	}
 	for i, p := range r.Object.Spec.ParentRefs {
-		if deref(p.Group, gwv1.GroupName) != "" || deref(p.Kind, "Gateway") != "Service" {
+		field := fmt.Sprintf("spec.parentRefs[%d]", i)
+		group, kind := deref(p.Group, gwv1.GroupName), deref(p.Kind, "Gateway")
+		if kind == "Service" && group == gwv1.GroupName {
+			// What is easily forgotten would else look as if nothing were wrong.
+			faults = append(faults, model.Fault{Field: field + ".group",
+				Reason: `no effect: a Service is of group "", and the default is ` + gwv1.GroupName})
+		}
+		if group != "" || kind != "Service" {
 			continue // a Gateway's route: another controller's business
 		}
-		field := fmt.Sprintf("spec.parentRefs[%d]", i)
 		found, fault := in.parentPorts(r, p)
 		if fault != nil {
 			fault.Field = field + fault.Field

@@ -38,7 +38,7 @@ func TestProblemIsOneLine(t *testing.T) {
 		{Problem{}, ""},
 		{Problem{Reason: "no\n  way"}, "no way"},
 		{Problem{File: "a.yaml", Reason: "r"}, "a.yaml: r"},
-		{Problem{File: "a.yaml", Document: 2, Kind: "Pod", Name: "n/p", Field: "spec", Reason: "r"}, "a.yaml:2: Pod n/p: spec: r"},
+		{Problem{File: "a.yaml", Line: 7, Document: 2, Kind: "Pod", Name: "n/p", Field: "spec", Reason: "r"}, "a.yaml:7: Pod n/p: spec: r (document 2)"},
 		{Ref{Kind: "Namespace", Name: Name{Name: "n"}}.Problem("", "r"), "Namespace n: r"},
 	}
 	for _, c := range cases {

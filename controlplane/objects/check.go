@@ -58,6 +58,22 @@ func checkMesh(labels map[string]string) []model.Fault {
 	return nil
 }
 
+// unfit says why nobody can be reached at an address from another host, as the API
+// server has it (ValidateEndpointIP); "": one can.
+func unfit(a netip.Addr) string {
+	switch {
+	case a.IsUnspecified():
+		return "the unspecified address"
+	case a.IsLoopback():
+		return "a loopback address"
+	case a.IsMulticast():
+		return "a multicast address"
+	case a.IsLinkLocalUnicast():
+		return "a link-local address"
+	}
+	return ""
+}
+
 func notAddress(s string) string { return fmt.Sprintf("%q is not an IP address", s) }
 
 // checkService refuses what the API server would.
@@ -86,8 +102,14 @@ func checkService(s *corev1.Service) []model.Fault {
 		if ip == corev1.ClusterIPNone {
 			continue
 		}
-		if _, err := netip.ParseAddr(ip); err != nil {
-			fault(fmt.Sprintf("spec.clusterIPs[%d]", i), "%s", notAddress(ip))
+		field := "spec.clusterIP"
+		if len(s.Spec.ClusterIPs) > 0 {
+			field = fmt.Sprintf("spec.clusterIPs[%d]", i)
+		}
+		if addr, err := netip.ParseAddr(ip); err != nil || addr.Zone() != "" {
+			fault(field, "%s", notAddress(ip))
+		} else if why := unfit(addr.Unmap()); why != "" {
+			fault(field, "%s is %s: no Service can have it", ip, why)
 		}
 	}
 	switch v := s.Annotations[StanceAnnotation]; v {
@@ -133,8 +155,11 @@ func checkSlice(s *discoveryv1.EndpointSlice) []model.Fault {
 	for i, e := range s.Endpoints {
 		for j, text := range e.Addresses {
 			addr, err := netip.ParseAddr(text)
-			if err != nil || addr.Zone() != "" || addr.Is4() != (s.AddressType == discoveryv1.AddressTypeIPv4) {
-				fault(fmt.Sprintf("endpoints[%d].addresses[%d]", i, j), "%q is not an %s address", text, s.AddressType)
+			field := fmt.Sprintf("endpoints[%d].addresses[%d]", i, j)
+			if err != nil || addr.Zone() != "" || addr.Is4In6() || addr.Is4() != (s.AddressType == discoveryv1.AddressTypeIPv4) {
+				fault(field, "%q is not an %s address", text, s.AddressType)
+			} else if why := unfit(addr); why != "" {
+				fault(field, "%s is %s: no endpoint can have it", text, why)
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/culvert-mesh/culvert/controlplane/gatewayapi"
@@ -24,7 +25,7 @@ import (
 func Decode(document []byte) (Object, []model.Fault) {
 	text, err := yaml.YAMLToJSONStrict(document)
 	if err != nil {
-		return Object{}, []model.Fault{{Reason: "parse: " + err.Error()}}
+		return Object{}, []model.Fault{notYAML(err)}
 	}
 	var head struct {
 		metav1.TypeMeta `json:",inline"`
@@ -34,7 +35,7 @@ func Decode(document []byte) (Object, []model.Fault) {
 		} `json:"metadata"`
 	}
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(text, &head); err != nil {
-		return Object{}, []model.Fault{{Reason: "parse: " + reason(err)}}
+		return Object{}, []model.Fault{{Reason: "not an object with apiVersion, kind and metadata: " + reason(err)}}
 	}
 	key := Key{Kind: head.Kind, Name: model.Name{Namespace: head.Metadata.Namespace, Name: head.Metadata.Name}}
 	value, check := kindOf(head.APIVersion, head.Kind)
@@ -56,6 +57,18 @@ func Decode(document []byte) (Object, []model.Fault) {
 		return Object{Key: key}, faults
 	}
 	return Object{Key: key, Value: value}, nil
+}
+
+// notYAML takes the line out of the parser's words: it counts within the document,
+// which nobody sees.
+func notYAML(err error) model.Fault {
+	words := strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ")
+	m := regexp.MustCompile(`line (\d+): (.*)`).FindStringSubmatch(words)
+	if m == nil {
+		return model.Fault{Reason: "not valid YAML: " + strings.TrimPrefix(words, "yaml: ")}
+	}
+	line, _ := strconv.Atoi(m[1])
+	return model.Fault{Reason: "not valid YAML: " + m[2], Line: max(0, line-1)}
 }
 
 // kindOf makes an empty value of a kind and the check for it; nil: not read.
@@ -90,7 +103,15 @@ func unknownKind(t metav1.TypeMeta) model.Fault {
 	case t.APIVersion == "":
 		return model.Fault{Field: "apiVersion", Reason: "required"}
 	}
-	return model.Fault{Field: "kind", Reason: fmt.Sprintf("%s %s is not read by Culvert", t.APIVersion, t.Kind)}
+	if t.Kind == "List" {
+		return model.Fault{Field: "kind", Reason: "List is not read by Culvert: write each of its items as a document"}
+	}
+	for _, version := range []string{"v1", "discovery.k8s.io/v1", "gateway.networking.k8s.io/v1"} {
+		if value, _ := kindOf(version, t.Kind); value != nil {
+			return model.Fault{Field: "apiVersion", Reason: fmt.Sprintf("%q is not read by Culvert for a %s, only %s", t.APIVersion, t.Kind, version)}
+		}
+	}
+	return model.Fault{Field: "kind", Reason: fmt.Sprintf("%s of %s is not read by Culvert", t.Kind, t.APIVersion)}
 }
 
 // strict decodes into value; every field that is unknown or repeated is a fault.
@@ -127,7 +148,27 @@ func mismatch(err error) (field, words string, ok bool) {
 	if m == nil {
 		return "", "", false
 	}
-	return m[2], fmt.Sprintf("%s where %s is wanted", m[1], m[3]), true
+	is, wanted := m[1], plainType(m[3])
+	words = fmt.Sprintf("%s where %s is wanted", is, wanted)
+	if wanted == "text" {
+		words += " (put quotes around it: YAML takes y, n, yes, no, on, off and numbers for something else)"
+	}
+	return m[2], words, true
+}
+
+// plainType says a Go type in words of YAML.
+func plainType(of string) string {
+	switch {
+	case of == "string":
+		return "text"
+	case of == "bool":
+		return "true or false"
+	case strings.HasPrefix(of, "int"), strings.HasPrefix(of, "uint"):
+		return "a whole number"
+	case strings.HasPrefix(of, "[]"):
+		return "a list"
+	}
+	return "an object"
 }
 
 func reason(err error) string {
@@ -140,7 +181,9 @@ func reason(err error) string {
 // checkName holds names to what may stand in a resource name on the wire.
 func checkName(n model.Name) []model.Fault {
 	var faults []model.Fault
-	if !validName(n.Name) {
+	if n.Name == "" {
+		faults = append(faults, model.Fault{Field: "metadata.name", Reason: "required"})
+	} else if !validName(n.Name) {
 		faults = append(faults, model.Fault{Field: "metadata.name", Reason: fmt.Sprintf("%q is not a name (RFC 1123)", n.Name)})
 	}
 	if n.Namespace != "" && !validName(n.Namespace) {
@@ -155,18 +198,23 @@ func validName(s string) bool {
 	return ok && len(s) <= 253
 }
 
+// Document is one document of a file.
+type Document struct {
+	// Text begins with the first line that is neither empty nor a comment; nil
+	// where there is none.
+	Text []byte
+	// Line is the one that Text begins in, counted from 1.
+	Line int
+}
+
 // Documents splits a file at its "---" and "..." lines (YAML 1.2, 9.1.2: in no
-// other place may they begin a line), leaving out documents that hold nothing but
-// comments. The n-th result is nil for such a one, so that indices count them.
-func Documents(file []byte) [][]byte {
-	var out [][]byte
+// other place may they begin a line).
+func Documents(file []byte) []Document {
+	var out []Document
 	start, at := 0, 0
+	line, begun := 1, 1 // of at, of start
 	flush := func(end int) {
-		document := file[start:end]
-		if blank(document) {
-			document = nil
-		}
-		out = append(out, document)
+		out = append(out, newDocument(file[start:end], begun))
 	}
 	for at < len(file) {
 		end := len(file)
@@ -177,9 +225,10 @@ func Documents(file []byte) [][]byte {
 			if at > 0 {
 				flush(at)
 			}
-			start = at + len("---")
+			start, begun = at+len("---"), line
 		}
 		at = end
+		line++
 	}
 	flush(len(file))
 	return out
@@ -192,13 +241,24 @@ func marker(line []byte) bool {
 	return len(line) == 3 || bytes.IndexByte([]byte(" \t\r\n"), line[3]) >= 0
 }
 
-// blank says that a document is white space, comments and directives only.
-func blank(document []byte) bool {
-	for line := range bytes.Lines(document) {
-		line = bytes.TrimSpace(line)
-		if len(line) > 0 && line[0] != '#' && line[0] != '%' {
-			return false
+// newDocument leaves out what comes before the first line of content. Directives
+// stay, but are no content.
+func newDocument(text []byte, line int) Document {
+	out := Document{Line: line}
+	at := 0
+	for one := range bytes.Lines(text) {
+		content := bytes.TrimSpace(one)
+		if len(content) > 0 && content[0] != '#' {
+			if out.Text == nil {
+				out.Text, out.Line = text[at:], line
+			}
+			if content[0] != '%' {
+				return out
+			}
 		}
+		at += len(one)
+		line++
 	}
-	return true
+	out.Text = nil
+	return out
 }

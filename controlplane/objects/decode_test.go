@@ -14,20 +14,22 @@ func TestDocuments(t *testing.T) {
 		in   string
 		want []string
 	}{
-		{"", []string{""}},
-		{"a: 1", []string{"a: 1"}},
-		{"---\na: 1\n", []string{"\na: 1\n"}},
-		{"a: 1\n---\nb: 2\n", []string{"a: 1\n", "\nb: 2\n"}},
-		{"a: 1\n--- # why\nb: 2", []string{"a: 1\n", " # why\nb: 2"}},
-		{"a: 1\n...\nb: 2", []string{"a: 1\n", "\nb: 2"}},
-		{"# c\n---\n\n---\na: 1\n---", []string{"", "", "\na: 1\n", ""}},
-		{"a: |\n  ---\n----\n", []string{"a: |\n  ---\n----\n"}},
-		{"%YAML 1.2\n---\na: 1\r\n---\r\nb: 2", []string{"", "\na: 1\r\n", "\r\nb: 2"}},
+		{"", []string{"1 "}},
+		{"a: 1", []string{"1 a: 1"}},
+		{"---\na: 1\n", []string{"2 a: 1\n"}},
+		{"a: 1\n---\nb: 2\n", []string{"1 a: 1\n", "3 b: 2\n"}},
+		{"a: 1\n--- # why\nb: 2", []string{"1 a: 1\n", "3 b: 2"}},
+		{"# c\n\na: 1\n--- {b: 2}\n", []string{"3 a: 1\n", "4  {b: 2}\n"}},
+		{"%TAG ! x\na: 1\n", []string{"1 %TAG ! x\na: 1\n"}},
+		{"a: 1\n...\nb: 2", []string{"1 a: 1\n", "3 b: 2"}},
+		{"# c\n---\n\n---\na: 1\n---", []string{"1 ", "2 ", "5 a: 1\n", "6 "}},
+		{"a: |\n  ---\n----\n", []string{"1 a: |\n  ---\n----\n"}},
+		{"%YAML 1.2\n---\na: 1\r\n---\r\nb: 2", []string{"1 ", "3 a: 1\r\n", "5 b: 2"}},
 	}
 	for _, c := range cases {
 		var got []string
 		for _, d := range Documents([]byte(c.in)) {
-			got = append(got, string(d))
+			got = append(got, fmt.Sprintf("%d %s", d.Line, d.Text))
 		}
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%q: %q, want %q", c.in, got, c.want)

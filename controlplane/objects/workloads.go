@@ -27,6 +27,9 @@ func (j *join) workloads() []model.Workload {
 			label = own // the pod's own word wins
 		}
 		if label != MeshEnabled || !runs(p.Value) {
+			if label == MeshEnabled && p.Value.Spec.NodeName == "" && p.Value.Annotations[NetnsAnnotation] != "" {
+				j.problem(p.Ref, "spec.nodeName", "not enrolled: no node is named (the --node-name of one)")
+			}
 			continue
 		}
 		if p.Value.Spec.HostNetwork {

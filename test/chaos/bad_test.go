@@ -3,8 +3,10 @@ package chaos
 import (
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/culvert-mesh/culvert/test/world"
 )
@@ -41,12 +43,14 @@ func TestBadPolicy(t *testing.T) {
 	tr := w.traffic()
 	tr.flow(100)
 	for i, m := range mistakes() {
+		start := time.Now()
 		text := strings.ReplaceAll(m.text, "%s", w.service.VIP4.String())
 		w.WritePolicy(m.file, text)
 		w.Wait(m.name+" to be told", func() (bool, error) {
 			page, err := node.Get(t.Context(), "/debug/problems")
 			return strings.Contains(page, m.want), err
 		})
+		t.Logf("%s: told after %v", m.name, time.Since(start).Round(time.Millisecond))
 		if err := node.WaitOutput(t.Context(), m.want); err != nil {
 			t.Error(err)
 		}
@@ -67,7 +71,18 @@ func TestBadPolicy(t *testing.T) {
 			return strings.Contains(page, `"policy": []`) && strings.Contains(page, `"conflicts": []`), err
 		})
 	}
-	tr.flow(100)
+	// The directory itself goes, and comes back.
+	start := time.Now()
+	check(t, os.Rename(w.Policy, w.Policy+"-away"))
+	w.Wait("the directory to be missed", func() (bool, error) {
+		page, err := node.Get(t.Context(), "/debug/problems")
+		return strings.Contains(page, "no such file or directory"), err
+	})
+	t.Logf("no directory: told after %v", time.Since(start).Round(time.Millisecond))
+	tr.flow(200)
+	check(t, os.Rename(w.Policy+"-away", w.Policy))
+	w.WritePolicy("route.yaml", route(300))
+	w.waitVersion(300)
 	tr.unharmed(50)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -120,6 +121,57 @@ func TestKill(t *testing.T) {
 	w.sameAs("the descriptors", firstOpen, func() string { return descriptors(t, node.PID) })
 }
 
+// TestKillAmidChanges kills the node at any moment of applying changes. What the
+// kernel balances never notices, and no map keeps what a process left half done.
+func TestKillAmidChanges(t *testing.T) {
+	w := newTown(t, world.Config{KubeProxy: true})
+	guarded := w.guard()
+	node := w.Node(world.NodeConfig{})
+	p := w.probes(guarded)
+	p.back(time.Now())
+	kernel := startTraffic(t, append(unaware(w.client, w.service), unaware(w.client, guarded)...)...)
+	all := w.service.Endpoints
+	quit := make(chan struct{})
+	var changing sync.WaitGroup
+	changing.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-quit:
+				return
+			default:
+			}
+			w.endpoints([][]world.Endpoint{all[:1], all[1:], all}[i%3])
+			w.label(w.servers[0].pod, []string{"disabled", "enabled"}[i%2])
+		}
+	})
+	for i := range 12 {
+		kernel.flow(50 + 37*i%100)
+		node.Kill()
+		start := time.Now()
+		node = w.Node(world.NodeConfig{NotReady: true})
+		if i%3 != 0 { // else it is killed while it starts
+			p.back(start)
+		}
+	}
+	close(quit)
+	changing.Wait()
+	p.back(time.Now())
+	check(t, node.WaitReady(t.Context()))
+	w.endpoints(all)
+	kernel.flow(100)
+	kernel.unharmed(12)
+	node.Kill()
+	w.Node(world.NodeConfig{})
+	// Two services, two families, two endpoints; and once more those that the new
+	// process found, until the next change.
+	if n := entries(t, w.BPFFS, "endpoints"); n > 2*8 {
+		t.Errorf("the endpoints map has %d entries, want 16 at most", n)
+	}
+	if n := entries(t, w.BPFFS, "workloads"); n != len(w.Pods()) {
+		t.Errorf("the workloads map has %d entries, want %d", n, len(w.Pods()))
+	}
+}
+
 // sameAs waits until what is looked at is as it was.
 func (w *town) sameAs(what, want string, look func() string) {
 	w.t.Helper()
@@ -154,7 +206,7 @@ func TestHang(t *testing.T) {
 		// Until the heartbeat is stale, what connects waits in a listener's queue.
 		w.Wait("the heartbeat to be stale", func() (bool, error) { return time.Since(stopped) > 250*time.Millisecond, nil })
 		direct = append(direct, p.away(stopped))
-		kernel.flow(100)
+		kernel.flow(700)
 		start := time.Now()
 		check(t, node.Signal(unix.SIGCONT))
 		again = append(again, p.back(start))
@@ -162,7 +214,7 @@ func TestHang(t *testing.T) {
 	summary(t, "from SIGSTOP to a direct connection, the 250 ms waited included", direct)
 	summary(t, "from SIGCONT to a request of a closed service", again)
 	// What was under way waits for the process, and is answered.
-	tr.unharmed(100)
+	tr.unharmed(20)
 	kernel.unharmed(100)
 }
 

@@ -25,10 +25,14 @@ func (w *town) guardedToo(guarded world.Service) []client {
 func TestRestart(t *testing.T) {
 	w := newTown(t, world.Config{KubeProxy: true})
 	node := w.Node(world.NodeConfig{})
-	tr := w.traffic()
+	// Those that ask seldom are idle when their connection is closed.
+	seldom := client{"GET seldom", 40, 700 * time.Millisecond, func() exchanger {
+		return &httpClient{dial: w.client.Dial, addr: at(w.service.VIP4, httpPort), most: 2}
+	}}
+	tr := startTraffic(t, append(steady(w.client, w.service.VIP4, w.service.VIP6), seldom)...)
 	var stopped []time.Duration
-	for range 3 {
-		tr.flow(200)
+	for range 2 {
+		tr.flow(1500) // so that all are captured again
 		start := time.Now()
 		check(t, node.Stop(20*time.Second))
 		stopped = append(stopped, time.Since(start))

@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"errors"
+	"flag"
 	"net"
 	"net/http"
 	"net/netip"
@@ -144,6 +145,7 @@ type town struct {
 
 func newTown(t *testing.T, c world.Config) *town {
 	t.Helper()
+	c.Binary = flag.Lookup("binary").Value.String()
 	w := world.ForTest(t, c)
 	town := &town{T: w, t: t, client: w.Pod("client", world.PodConfig{})}
 	var pods []*world.Pod

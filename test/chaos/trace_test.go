@@ -103,6 +103,26 @@ func linksOn(t *testing.T, cgroup string) (ids []link.ID) {
 	return ids
 }
 
+// entries counts those of a pinned map.
+func entries(t *testing.T, bpffs, name string) (n int) {
+	t.Helper()
+	pins, err := filepath.Glob(filepath.Join(bpffs, "*", name))
+	check(t, err)
+	if len(pins) != 1 {
+		t.Fatalf("pins of %s: %v", name, pins)
+	}
+	m, err := ebpf.LoadPinnedMap(pins[0], nil)
+	check(t, err)
+	defer m.Close()
+	key, value := make([]byte, m.KeySize()), make([]byte, m.ValueSize())
+	it := m.Iterate()
+	for it.Next(&key, &value) {
+		n++
+	}
+	check(t, it.Err())
+	return n
+}
+
 // madeRoutes counts the routes of a pod, in all tables, that the kernel has not
 // made by itself.
 func madeRoutes(t *testing.T, pod *world.Pod) (n int) {
@@ -159,7 +179,7 @@ func descriptors(t *testing.T, pid int) string {
 		if strings.HasPrefix(kind, "/") {
 			kind = "file"
 		}
-		kinds[kind]++
+		kinds[strings.ReplaceAll(kind, "_", "-")]++ // bpf_link: this process made it
 	}
 	return fmt.Sprint(kinds)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"strings"
@@ -102,6 +103,10 @@ func (c client) work(ctx context.Context, into *tally) {
 	defer x.close()
 	tick := time.NewTicker(max(c.every, time.Microsecond))
 	defer tick.Stop()
+	select { // not all at the same time
+	case <-time.After(rand.N(c.every + 1)):
+	case <-ctx.Done():
+	}
 	for ctx.Err() == nil {
 		start := time.Now()
 		// An exchange that is under way when the traffic stops may finish.
@@ -192,10 +197,12 @@ type httpClient struct {
 	path   string
 	body   string // POST when not ""
 	single bool   // a connection for each request
+	most   int    // requests on a connection; 0: any number
 	answer func(*http.Response) error
 
 	conn net.Conn
 	from *bufio.Reader
+	n    int // requests on conn
 }
 
 func (h *httpClient) close() {
@@ -214,10 +221,11 @@ func (h *httpClient) once(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		h.conn, h.from = c, bufio.NewReader(c)
+		h.conn, h.from, h.n = c, bufio.NewReader(c), 0
 	}
+	h.n++
 	r, err := h.exchange(ctx)
-	if err != nil || h.single || r.Close {
+	if err != nil || h.single || h.n == h.most || r.Close {
 		h.close()
 	}
 	return err

@@ -103,7 +103,7 @@ func TestOrderOfFiles(t *testing.T) {
 	}
 	scan(t, d)
 	live, wrong := state(d)
-	if want := "20.yaml:1: Service default/a: metadata.name: ignored: it stands at 10.yml:1 already (document 1)"; live != "a:10 j:40" || wrong != want {
+	if want := "20.yaml:2: Service default/a: metadata.name: ignored: it stands at 10.yml:2 already (document 1)"; live != "a:10 j:40" || wrong != want {
 		t.Errorf("live %q, problems %q", live, wrong)
 	}
 	// The first goes: the second is what counts now.

@@ -34,6 +34,10 @@ type Limits struct {
 	// request was read to the end is read on, so that the client gets the answer
 	// before it gets a reset (RFC 9112 9.6); 2 s.
 	LingerTimeout time.Duration
+	// TrailTimeout bounds how long a client may be silent in a body that its
+	// response has overtaken; 30 s. It has been told that the response was the
+	// last one, so a client that stopped sending is hardly worth the wait.
+	TrailTimeout time.Duration
 	// ReplayBytes is how much of a request's body is kept until the response
 	// begins, so that a failed attempt can be followed by another; 64 KiB. A
 	// request with a longer body is tried once.
@@ -53,6 +57,7 @@ func (l Limits) withDefaults() Limits {
 	duration(&l.ResponseTimeout, -1)
 	duration(&l.WriteTimeout, 5*time.Minute)
 	duration(&l.LingerTimeout, 2*time.Second)
+	duration(&l.TrailTimeout, 30*time.Second)
 	if l.ReplayBytes == 0 {
 		l.ReplayBytes = 64 << 10
 	}

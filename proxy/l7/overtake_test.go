@@ -74,7 +74,7 @@ func TestLingerEnds(t *testing.T) {
 	client.Until("\r\n\r\n")
 	client.ExpectEOF()
 	w.reactor.Settle()
-	w.reactor.Advance(3 * time.Second)
+	w.reactor.Advance(31 * time.Second)
 	o.over(telemetry.None)
 }
 

@@ -58,10 +58,13 @@ func (x *exchange) trail() {
 	// bytes of the body wait. A reset shows in the upload.
 	x.client.OnReset(nil)
 	_ = x.client.CloseWrite() // a fault shows in the upload, too
-	x.client.ReadBy(after(x.engine.loop.Now(), x.engine.limits.LingerTimeout))
+	x.client.ReadBy(after(x.engine.loop.Now(), x.engine.limits.TrailTimeout))
 	x.up.ReadBy(0)
 	var one [1]byte
-	_, _ = x.up.Read(one[:]) // whatever comes is the end; the upload's end cuts it short
+	// Whatever comes is the end, and the upload's end cuts the wait short.
+	if n, err := x.up.Read(one[:]); n > 0 || err != os.ErrDeadlineExceeded {
+		x.response.KeepAlive = false
+	}
 	x.upload.stop()
 	x.up.ReadBy(0)
 }

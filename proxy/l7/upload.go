@@ -101,7 +101,7 @@ func (u *uploader) finished() {
 // patience is how long the client may be silent.
 func (u *uploader) patience() time.Duration {
 	if u.trailing {
-		return u.x.engine.limits.LingerTimeout
+		return u.x.engine.limits.TrailTimeout
 	}
 	return u.x.engine.limits.BodyTimeout
 }

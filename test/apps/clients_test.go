@@ -77,12 +77,8 @@ func nodeStories(t *testing.T, f *fixture) {
 			to    service
 			went  way
 		}{
-			{"agent", service{"echo", v6}, way{HTTP: 1, Requests: 7}},
-			{"agent", service{"echo-any", v6}, way{HTTP: 1, Requests: 7}},
-			{"fetches", service{"echo-any", v6}, way{HTTP: 1, Requests: 3, Spare: 2}},
-			{"fetchStream", service{"echo", v6}, way{HTTP: 1, Requests: 1}},
-			{"upgrade", service{"echo", v6}, way{HTTP: 1, Requests: 1}},
-			{"upgrade", service{"echo-any", v6}, way{HTTP: 1, Requests: 1}},
+			{"agent fetches upgrade", service{"echo", v6}, way{HTTP: 3, Requests: 12, Spare: 3}},
+			{"agent fetches upgrade", service{"echo-any", v6}, way{HTTP: 3, Requests: 12, Spare: 3}},
 			{"http2", service{"h2c-any", v6}, way{TCP: 1}},
 			{"tls", service{"tls-any", v6}, way{TCP: 1, Failed: 1}},
 			{"sockets", service{"tcp", v6}, way{Kernel: 1}},

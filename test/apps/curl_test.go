@@ -136,7 +136,7 @@ func (f *fixture) curl(t *testing.T, s service, c curlCase) {
 func curlUpgrade(t *testing.T, f *fixture) {
 	f.echo(t)
 	for _, s := range []service{{"echo", false}, {"echo-any", true}} {
-		args := []string{"curl", "-isS", "-N", "--http1.1", "--max-time", "1", "-H", "Connection: Upgrade", "-H", "Upgrade: websocket",
+		args := []string{"curl", "-isS", "-N", "--http1.1", "--max-time", "0.3", "-H", "Connection: Upgrade", "-H", "Upgrade: websocket",
 			"-H", "Sec-WebSocket-Version: 13", "-H", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", f.url(t, s) + "/socket"}
 		var out string
 		// It waits for frames until its time is over: that is its error.

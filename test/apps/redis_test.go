@@ -14,7 +14,7 @@ import (
 // through the proxy as TCP.
 func redisStories(t *testing.T, f *fixture) {
 	f.redis(t)
-	large := strings.Repeat("large value ", 1<<20) // 12 MiB: many times what sockets buffer
+	large := strings.Repeat("large value ", 1<<19) // 6 MiB: many times what sockets buffer
 	path := f.write(t, "large", large)
 	for _, s := range []service{{"redis", false}, {"redis", true}, {"redis-any", false}, {"redis-any", true}} {
 		addr := f.addr(t, s)

@@ -7,7 +7,7 @@ import (
 	"github.com/culvert-mesh/culvert/test/world"
 )
 
-// python runs a case of testdata/client.py in the client pod.
+// python runs cases of testdata/client.py, separated by spaces, in the client pod.
 func (f *fixture) python(t *testing.T, args ...string) {
 	t.Helper()
 	f.pythonIn(t, f.client, args...)
@@ -40,20 +40,17 @@ func socketStories(t *testing.T, f *fixture) {
 	f.quiet(t)
 	for _, s := range []service{{"tcp", false}, {"tcp", true}, {"tcp-any", false}, {"tcp-any", true}} {
 		t.Run(s.String(), func(t *testing.T) {
-			own := f.own(f.client, s)
-			f.socketCase(t, s, "names", 1, own)
-			f.socketCase(t, s, "bound", 1, own)
+			cases := "names bound nonblocking half_close at_once_closed byte_by_byte asyncio_streams fast_open again multipath"
+			want := through(s, 6+20+1+2+1)
+			want.Failed = 1 // again: the kernel disconnects with a reset
 			if !s.v6 {
-				f.socketCase(t, s, "mapped", 1, own)
+				cases += " mapped"
+				want = want.and(through(s, 1))
 			}
-			f.socketCase(t, s, "nonblocking", 1)
-			f.socketCase(t, s, "half_close", 1)
-			f.socketCase(t, s, "at_once_closed", 1)
-			f.socketCase(t, s, "byte_by_byte", 1)
-			f.socketCase(t, s, "asyncio_streams", 20)
-			f.socketCase(t, s, "fast_open", 1)
-			t.Run("again", func(t *testing.T) { f.socketAgain(t, s) })
-			f.socketCase(t, s, "multipath", 1)
+			addr := f.addr(t, s)
+			f.went(t, f.client, s, want, func() {
+				f.python(t, cases, addr.Addr().String(), fmt.Sprint(addr.Port()), f.own(f.client, s))
+			})
 		})
 	}
 }
@@ -68,24 +65,6 @@ func (f *fixture) quiet(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.started["quiet"] = true
-}
-
-// socketAgain connects a socket, disconnects it, which the kernel does with a reset,
-// and connects it again.
-func (f *fixture) socketAgain(t *testing.T, s service) {
-	addr, want := f.addr(t, s), through(s, 2)
-	want.Failed = 1
-	f.went(t, f.client, s, want, func() { f.python(t, "again", addr.Addr().String(), fmt.Sprint(addr.Port())) })
-}
-
-func (f *fixture) socketCase(t *testing.T, s service, name string, connections float64, more ...string) {
-	t.Helper()
-	t.Run(name, func(t *testing.T) {
-		addr := f.addr(t, s)
-		f.went(t, f.client, s, through(s, connections), func() {
-			f.python(t, append([]string{name, addr.Addr().String(), fmt.Sprint(addr.Port())}, more...)...)
-		})
-	})
 }
 
 // untouched: what Culvert has no business with goes as if it were not there. VIPs

@@ -157,6 +157,12 @@ func (f *fixture) passed(t *testing.T, reason string, n float64, do func()) {
 	}
 }
 
+// and is w and o together.
+func (w way) and(o way) way {
+	return way{HTTP: w.HTTP + o.HTTP, TCP: w.TCP + o.TCP, Kernel: w.Kernel + o.Kernel,
+		Requests: w.Requests + o.Requests, Failed: w.Failed + o.Failed, Spare: w.Spare + o.Spare}
+}
+
 func (w way) since(before way) way {
 	return way{HTTP: w.HTTP - before.HTTP, TCP: w.TCP - before.TCP, Kernel: w.Kernel - before.Kernel,
 		Requests: w.Requests - before.Requests, Failed: w.Failed - before.Failed}

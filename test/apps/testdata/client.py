@@ -1,6 +1,7 @@
-"""Clients and plain sockets by Python's standard library, one case per run.
+"""Clients and plain sockets by Python's standard library.
 
-Usage: client.py CASE HOST PORT [MORE...]. It fails with a traceback, or says "ok".
+Usage: client.py "CASE..." HOST PORT [OWN]. OWN is the pod's own address, or what the
+case needs beside. It fails with a traceback that names the case, or says "ok".
 """
 import asyncio
 import errno
@@ -203,14 +204,6 @@ def libc_connect_unspec(s):
     assert libc.connect(s.fileno(), address, len(address)) == 0, ctypes.get_errno()
 
 
-def reset(host, port):
-    """A client that aborts: the next one is served all the same."""
-    s = connected(host, port)
-    s.sendall(b"about to go")
-    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    s.close()
-
-
 def multipath(host, port):
     """MPTCP (RFC 8684), which falls back to TCP where the peer has none."""
     s = socket.socket(family(host), socket.SOCK_STREAM, 262)
@@ -255,5 +248,7 @@ def smtp(host, port):
 
 
 if __name__ == "__main__":
-    globals()[sys.argv[1]](sys.argv[2], int(sys.argv[3]), *sys.argv[4:])
+    for case in sys.argv[1].split():
+        f = globals()[case]
+        f(sys.argv[2], int(sys.argv[3]), *sys.argv[4:f.__code__.co_argcount + 2])
     print("ok")

@@ -41,6 +41,10 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 		done; \
 	done
 
+.PHONY: kernels
+kernels: ## run the capture's tests on Debian's 6.1 and 6.12 kernels, in qemu (no root; ~2 min)
+	$(GO) test -count=1 -timeout 4m -v -run '^TestKernels$$' ./test/kernels
+
 .PHONY: generate
 generate: ## compile the BPF object and the protobuf types anew (clang-19, llvm-19, protoc)
 	$(GO) generate ./...

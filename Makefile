@@ -65,6 +65,7 @@ bench: ## one table beside HAProxy, nginx and ReverseProxy (~8 min; QUICK=1: < 2
 
 .PHONY: demo
 demo: ## see it work in a world of its own (< 90 s; KEEP=1 leaves it running; needs root)
+	@echo "Building; the first time takes a minute."
 	@$(GO) build -o bin/culvert . && $(GO) build -o bin/culvert-peer ./test/peer/culvert-peer && $(GO) build -o bin/culvert-demo ./test/demo
 	@exec bin/culvert-demo -binary bin/culvert -peer bin/culvert-peer $(if $(KEEP),-keep)
 

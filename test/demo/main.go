@@ -52,6 +52,9 @@ func main() {
 		flag.PrintDefaults()
 	}
 	flag.Parse()
+	if os.Geteuid() != 0 {
+		fail(errors.New("needs root: it makes network namespaces and loads BPF programs"))
+	}
 	if o.peer != "" {
 		world.UsePeer(o.peer)
 	}

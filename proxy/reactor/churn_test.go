@@ -1,15 +1,21 @@
 package reactor_test
 
 import (
+	"context"
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/culvert-mesh/culvert/proxy/proxytest"
+	"github.com/culvert-mesh/culvert/proxy/reactor"
 )
 
 // TestChurn has many clients come, talk and leave in every way there is; nothing may be left.
@@ -101,5 +107,55 @@ func TestBulkDoesNotStarve(t *testing.T) {
 	})
 	if turns < 100 {
 		t.Errorf("%d reads, and others had %d turns", reads, turns)
+	}
+}
+
+// TestBulkDoesNotStopTheHeart: the heartbeat comes also within a turn in which many move much.
+func TestBulkDoesNotStopTheHeart(t *testing.T) {
+	const movers = 64
+	var clock atomic.Int64
+	ran, within := 0, 0 // owned by the loop
+	g, err := reactor.New(reactor.Config{
+		Loops: 1,
+		Clock: func() int64 { return clock.Add(int64(time.Second)) },
+		Tick: func(int, int64) {
+			if ran > 0 && ran < movers {
+				within++
+			}
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended, moved := make(chan struct{}), make(chan struct{})
+	go func() { defer close(ended); _ = g.Run(ctx) }()
+	l := g.Loop(0)
+	l.Post(func() {
+		for range movers {
+			fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			c, err := l.Adopt(fds[0], netip.AddrPort{})
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			l.Go(taskFunc(func() {
+				_, _ = c.Write(make([]byte, 128<<10)) // as much as fits at once
+				if ran++; ran == movers {
+					close(moved)
+				}
+				_, _ = c.Close(), unix.Close(fds[1])
+			}))
+		}
+	})
+	<-moved
+	cancel()
+	<-ended
+	if within == 0 {
+		t.Errorf("no beat while %d coroutines moved %d KiB each", movers, 128)
 	}
 }

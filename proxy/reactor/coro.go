@@ -11,6 +11,7 @@ const (
 	sparesKept   = 16          // idle coroutines that are kept however quiet it is
 	trimInterval = time.Second // how long a coroutine above that must have been idle to be ended
 	turnBudget   = 256 << 10   // bytes a coroutine may move before the others get their turn
+	beatBudget   = 4 << 20     // bytes that all may move in a turn until the heartbeat is seen to
 	opCost       = 4 << 10     // what a system call counts in that budget at least
 	lastWaits    = 1000        // waits a coroutine may still try on a loop that is ending
 )
@@ -165,8 +166,10 @@ func (co *coro) wake() {
 
 func (co *coro) expire() { co.wake() }
 
-// runReady resumes every coroutine that was ready when it was called.
+// runReady resumes every coroutine that was ready when it was called. A thousand of them may each
+// have 256 KiB to move: the heartbeat does not wait for the last.
 func (l *Loop) runReady() {
+	moved := 0
 	if l.nextRun == len(l.running) {
 		l.running, l.ready, l.nextRun = l.ready, l.running[:0], 0
 	}
@@ -180,6 +183,11 @@ func (l *Loop) runReady() {
 		l.current, l.budget = co, turnBudget
 		co.next()
 		l.current = nil
+		if moved += turnBudget - l.budget; moved >= beatBudget {
+			moved = 0
+			l.read()
+			l.beat()
+		}
 	}
 	l.running, l.nextRun = l.running[:0], 0
 }

@@ -19,8 +19,13 @@ const (
 	// detectGrace is how long the client may be silent before the dial: nearly
 	// all clients that speak first do so at once, and then no dial is wasted.
 	detectGrace = time.Millisecond
-	// detectSilence is how long both sides may be silent; then it is TCP.
-	detectSilence = 50 * time.Millisecond
+	// detectSilence is how long both sides may be silent; then it is TCP. It delays
+	// nobody, because either side's first byte ends it: it is for how long a
+	// coroutine is worth to those who connect ahead of time, or on a busy machine.
+	detectSilence = 5 * time.Second
+	// detectRefusal is how long a client may be silent where no endpoint was to be
+	// had: it may wait for the server's word, which will not come.
+	detectRefusal = 50 * time.Millisecond
 	// detectStall is how long a client may stop within bytes that fit more than
 	// one protocol; then it is TCP.
 	detectStall = time.Second
@@ -51,7 +56,7 @@ func (c *connection) detect(service *table.Service) (p detect.Protocol, early []
 	}
 	now := c.worker.loop.Now()
 	d := &detection{c: c, service: service, buf: make([]byte, 0, detect.Enough), until: now + int64(detectGrace)}
-	d.silence = now + int64(detectSilence)
+	d.silence, d.refusal = now+int64(detectSilence), now+int64(detectRefusal)
 	if service.Rules != nil {
 		// A route is attached, so it is HTTP's port: only the client can speak first.
 		d.until, d.patient = now+int64(detectPatience), true
@@ -75,6 +80,7 @@ type detection struct {
 	buf     []byte // what the client has sent
 	until   int64  // when the present wait ends
 	silence int64  // when both sides have been silent for too long
+	refusal int64  // the same, where no endpoint was to be had
 	patient bool   // the grace for the client is over, or there is nothing else to wait for
 	dialled *speculation
 }
@@ -94,6 +100,9 @@ func (d *detection) look() detect.Protocol {
 			return detect.TCP // whoever forwards passes the end on
 		case d.dialled != nil && d.dialled.spoke:
 			return detect.TCP
+		case d.dialled != nil && d.dialled.failed() && len(d.buf) == 0:
+			d.until = d.refusal
+			return detect.NeedMore
 		default:
 			return detect.NeedMore
 		}
@@ -114,6 +123,9 @@ func (d *detection) wait() bool {
 	}
 	d.dialled = d.c.speculate(d.service, &d.wake)
 	d.until, d.patient = d.silence, true
+	if d.dialled == nil {
+		d.until = d.refusal
+	}
 	return true
 }
 
@@ -169,6 +181,9 @@ func (s *speculation) Ready(*reactor.Conn) {
 	s.spoke = true
 	s.wake.Set()
 }
+
+// failed says that there will be no connection.
+func (s *speculation) failed() bool { return s.ended && s.up == nil }
 
 // release gives an unused connection to the pool.
 func (s *speculation) release() {

@@ -79,6 +79,7 @@ type run struct {
 	temp  string // its TMPDIR
 	host  string // the machine's own links and routes before
 	stdin io.WriteCloser
+	out   io.Closer
 
 	lines chan string // closed at the end of the output
 	text  bytes.Buffer
@@ -96,7 +97,7 @@ func start(t *testing.T, args ...string) *run {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.cmd.Stderr = r.cmd.Stdout
+	r.cmd.Stderr, r.out = r.cmd.Stdout, out
 	if r.stdin, err = r.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}
@@ -246,8 +247,8 @@ func TestInterrupted(t *testing.T) {
 
 // What cannot clean up after itself is cleaned up after.
 func TestKilled(t *testing.T) {
-	for _, at := range []string{"", "shown on this machine", "A world", "pods ", "culvert check", "Split by weight", "Ejected and back", "Policy edited", "What it costs"} {
-		t.Run(at, func(t *testing.T) {
+	for _, at := range []string{"", "shown on this machine", "A world", "pods ", "culvert check", "Split by weight", "Ejected and back", "Policy edited"} {
+		t.Run("after "+at, func(t *testing.T) {
 			t.Parallel()
 			r := start(t)
 			r.until(at)
@@ -257,6 +258,16 @@ func TestKilled(t *testing.T) {
 			r.nothingLeft(20 * time.Second)
 		})
 	}
+}
+
+// A reader that goes away (make demo | head) ends the demo, and leaves nothing.
+func TestReaderGoesAway(t *testing.T) {
+	r := start(t)
+	r.until("pods ")
+	r.noteCgroup()
+	r.out.Close()
+	r.wait()
+	r.nothingLeft(20 * time.Second)
 }
 
 // nothingLeft looks for everything that a demo makes. The patience is for a

@@ -40,7 +40,7 @@ func programs() []program {
 		{"curl/stream", []string{"curl", "node"}, curlStream},
 		{"curl/odd servers", []string{"curl", "python3"}, curlOddServers},
 		{"curl/tls and http2", []string{"curl", "nginx", "openssl"}, curlTLS},
-		{"wget and apt", []string{"wget", "apt-helper", "nginx", "openssl"}, downloads},
+		{"wget and apt", []string{"wget", "apt-helper", "curl", "nginx", "openssl"}, downloads},
 		{"forward proxy", []string{"tinyproxy", "curl", "nginx", "openssl"}, forwardProxy},
 		{"h2load", []string{"h2load", "nginx", "openssl"}, h2load},
 		{"wrk", []string{"wrk", "nginx", "node"}, wrk},

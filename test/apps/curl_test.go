@@ -167,10 +167,14 @@ func curlStream(t *testing.T, f *fixture) {
 	}
 }
 
-// downloads: other HTTP clients that everybody has. apt pipelines its requests.
+// downloads: other HTTP clients that everybody has, and one beside its server. apt pipelines its requests.
 func downloads(t *testing.T, f *fixture) {
 	f.nginx(t)
 	for _, s := range []service{{"site", true}, {"site-any", false}} {
+		// A pod that dials a service whose only endpoint it is itself.
+		f.went(t, f.server, s, way{HTTP: 1, Requests: 1}, func() {
+			mustContain(t, f.run(t, f.server, "curl", "-sS", f.url(t, s)+"/small"), "a small file")
+		})
 		url := f.url(t, s) + "/small"
 		var out string
 		f.went(t, f.client, s, way{HTTP: 1, Requests: 3}, func() { out = f.run(t, f.client, "wget", "-qO-", url, url, url) })

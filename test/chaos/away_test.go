@@ -83,6 +83,7 @@ func (w *town) remoteNode() *world.Process {
 	args := append([]string{binary, "node", "--xds", controlPlane}, w.Flags()...)
 	at := slices.Index(args, "--policy")
 	p := w.Start(w.Host, slices.Delete(args, at, at+2)...)
+	favour(w.t, p.PID)
 	check(w.t, p.WaitOutput(w.t.Context(), "configuration applied"))
 	return p
 }

@@ -39,7 +39,7 @@ func TestBadPolicy(t *testing.T) {
 		w.Publish(world.Service{Name: name, Ports: ports()[:1], Endpoints: world.Ready(w.servers[i%2].pod)})
 	}
 	w.WritePolicy("route.yaml", route(1))
-	node := w.Node(world.NodeConfig{})
+	node := w.start(world.NodeConfig{})
 	tr := w.traffic()
 	tr.flow(100)
 	for i, m := range mistakes() {

@@ -41,7 +41,7 @@ func TestRouteChanges(t *testing.T) {
 		w.Publish(world.Service{Name: name, Ports: ports()[:1], Endpoints: world.Ready(w.servers[i].pod)})
 	}
 	w.WritePolicy("route.yaml", route(1))
-	w.Node(world.NodeConfig{})
+	w.start(world.NodeConfig{})
 	tr := w.traffic()
 	tr.flow(100)
 	seen := ""

@@ -33,7 +33,7 @@ func departures() []departure {
 // which one can, stops, and comes again with its old address.
 func TestEndpointsComeAndGo(t *testing.T) {
 	w := newTown(t, world.Config{KubeProxy: true})
-	w.Node(world.NodeConfig{})
+	w.start(world.NodeConfig{})
 	tr := w.traffic()
 	tr.flow(100)
 	stay := w.service.Endpoints
@@ -64,7 +64,7 @@ func TestEndpointsComeAndGo(t *testing.T) {
 // and still serve are used (KEP-1669).
 func TestServersThatTerminateServe(t *testing.T) {
 	w := newTown(t, world.Config{KubeProxy: true})
-	w.Node(world.NodeConfig{})
+	w.start(world.NodeConfig{})
 	tr := w.traffic()
 	tr.flow(100)
 	var leaving []world.Endpoint
@@ -95,7 +95,7 @@ func (w *town) endpoints(e []world.Endpoint) {
 // works by kube-proxy's rules.
 func TestPodsComeAndGo(t *testing.T) {
 	w := newTown(t, world.Config{KubeProxy: true})
-	node := w.Node(world.NodeConfig{})
+	node := w.start(world.NodeConfig{})
 	steady := w.traffic()
 	steady.flow(100)
 	var last *world.Pod
@@ -138,7 +138,7 @@ func nomads(pod *world.Pod, s world.Service) []client {
 // TestOptingInAndOutInHaste does not wait for one change before the next.
 func TestOptingInAndOutInHaste(t *testing.T) {
 	w := newTown(t, world.Config{KubeProxy: true})
-	w.Node(world.NodeConfig{})
+	w.start(world.NodeConfig{})
 	tr := startTraffic(t, nomads(w.client, w.service)...)
 	for i := range 100 {
 		w.label(w.client, []string{"disabled", "enabled"}[i%2])

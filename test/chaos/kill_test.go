@@ -93,7 +93,7 @@ func unaware(from *world.Pod, s world.Service) []client {
 func TestKill(t *testing.T) {
 	w := newTown(t, world.Config{KubeProxy: true})
 	guarded := w.guard()
-	node := w.Node(world.NodeConfig{})
+	node := w.start(world.NodeConfig{})
 	p := w.probes(guarded)
 	p.back(time.Now())
 	kernel := startTraffic(t, append(unaware(w.client, w.service), unaware(w.client, guarded)...)...)
@@ -106,7 +106,7 @@ func TestKill(t *testing.T) {
 		node.Kill()
 		direct = append(direct, p.away(killed))
 		start := time.Now()
-		node = w.Node(world.NodeConfig{NotReady: true})
+		node = w.start(world.NodeConfig{NotReady: true})
 		again = append(again, p.back(start))
 		check(t, node.WaitReady(t.Context()))
 	}
@@ -126,7 +126,7 @@ func TestKill(t *testing.T) {
 func TestKillAmidChanges(t *testing.T) {
 	w := newTown(t, world.Config{KubeProxy: true})
 	guarded := w.guard()
-	node := w.Node(world.NodeConfig{})
+	node := w.start(world.NodeConfig{})
 	p := w.probes(guarded)
 	p.back(time.Now())
 	kernel := startTraffic(t, append(unaware(w.client, w.service), unaware(w.client, guarded)...)...)
@@ -148,20 +148,21 @@ func TestKillAmidChanges(t *testing.T) {
 		kernel.flow(50 + 37*i%100)
 		node.Kill()
 		start := time.Now()
-		node = w.Node(world.NodeConfig{NotReady: true})
+		node = w.start(world.NodeConfig{NotReady: true})
 		if i%3 != 0 { // else it is killed while it starts
 			p.back(start)
 		}
 	}
 	close(quit)
 	changing.Wait()
+	w.label(w.servers[0].pod, "enabled")
 	p.back(time.Now())
 	check(t, node.WaitReady(t.Context()))
 	w.endpoints(all)
 	kernel.flow(100)
 	kernel.unharmed(12)
 	node.Kill()
-	w.Node(world.NodeConfig{})
+	w.start(world.NodeConfig{})
 	// Two services, two families, two endpoints; and once more those that the new
 	// process found, until the next change.
 	if n := entries(t, w.BPFFS, "endpoints"); n > 2*8 {
@@ -193,7 +194,7 @@ func (w *town) sameAs(what, want string, look func() string) {
 func TestHang(t *testing.T) {
 	w := newTown(t, world.Config{KubeProxy: true})
 	guarded := w.guard()
-	node := w.Node(world.NodeConfig{})
+	node := w.start(world.NodeConfig{})
 	p := w.probes(guarded)
 	p.back(time.Now())
 	tr := w.traffic()
@@ -235,7 +236,7 @@ func TestUninstall(t *testing.T) {
 		func(n *world.Node) { check(t, n.Stop(20*time.Second)) },
 		func(n *world.Node) { n.Kill() },
 	} {
-		node := w.Node(world.NodeConfig{Args: []string{"--drain-timeout", "1s"}})
+		node := w.start(world.NodeConfig{Args: []string{"--drain-timeout", "1s"}})
 		tr := startTraffic(t, unaware(w.client, w.service)...)
 		tr.flow(50)
 		x := w.traces()

@@ -24,7 +24,7 @@ func (w *town) guardedToo(guarded world.Service) []client {
 // open service notice nothing.
 func TestRestart(t *testing.T) {
 	w := newTown(t, world.Config{KubeProxy: true})
-	node := w.Node(world.NodeConfig{})
+	node := w.start(world.NodeConfig{})
 	// Those that ask seldom are idle when their connection is closed.
 	seldom := client{"GET seldom", 40, 700 * time.Millisecond, func() exchanger {
 		return &httpClient{dial: w.client.Dial, addr: at(w.service.VIP4, httpPort), most: 2}
@@ -37,7 +37,7 @@ func TestRestart(t *testing.T) {
 		check(t, node.Stop(20*time.Second))
 		stopped = append(stopped, time.Since(start))
 		tr.flow(100)
-		node = w.Node(world.NodeConfig{})
+		node = w.start(world.NodeConfig{})
 	}
 	summary(t, "from SIGTERM to the end of the process", stopped)
 	tr.flow(200)
@@ -49,13 +49,13 @@ func TestRestart(t *testing.T) {
 func TestRollingUpdate(t *testing.T) {
 	w := newTown(t, world.Config{KubeProxy: true})
 	guarded := w.guard()
-	old := w.Node(world.NodeConfig{})
+	old := w.start(world.NodeConfig{})
 	tr := startTraffic(t, w.guardedToo(guarded)...)
 	first := w.traces()
 	for i := range 5 {
 		tr.flow(200)
 		w.Publish(world.Service{Name: fmt.Sprintf("before-%d", i), Ports: ports(), Endpoints: w.service.Endpoints})
-		next := w.Node(world.NodeConfig{NotReady: true, Args: secondPorts(i)})
+		next := w.start(world.NodeConfig{NotReady: true, Args: secondPorts(i)})
 		// Services and pods come while there are two.
 		late := w.Publish(world.Service{Name: fmt.Sprintf("between-%d", i), Ports: ports(), Endpoints: w.service.Endpoints,
 			Annotations: map[string]string{"culvert.dev/stance": "closed"}})
@@ -90,10 +90,10 @@ func secondPorts(i int) []string {
 func TestSecondNodeByMistake(t *testing.T) {
 	w := newTown(t, world.Config{KubeProxy: true})
 	guarded := w.guard()
-	w.Node(world.NodeConfig{})
+	w.start(world.NodeConfig{})
 	tr := startTraffic(t, w.guardedToo(guarded)...)
 	tr.flow(100)
-	second := w.Node(world.NodeConfig{NotReady: true})
+	second := w.start(world.NodeConfig{NotReady: true})
 	if err := second.Wait(t.Context()); err == nil || !strings.Contains(second.Output(), "is another node running?") {
 		t.Errorf("a second node: %v\n%s", err, second.Output())
 	}

@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/culvert-mesh/culvert/test/peer"
 	"github.com/culvert-mesh/culvert/test/world"
@@ -156,6 +160,34 @@ func newTown(t *testing.T, c world.Config) *town {
 	}
 	town.service = w.Publish(world.Service{Name: "shop", Ports: ports(), Endpoints: world.Ready(pods...)})
 	return town
+}
+
+// start starts the node, before everything else on the machine. A node that gets
+// no processor for 200 ms is away, by its stances; whether others are that greedy
+// is not what is tested here.
+func (w *town) start(c world.NodeConfig) *world.Node {
+	w.t.Helper()
+	wait := !c.NotReady
+	c.NotReady = true
+	n := w.Node(c)
+	favour(w.t, n.PID)
+	if wait {
+		check(w.t, n.WaitReady(w.t.Context()))
+	}
+	return n
+}
+
+// favour raises the priority of every thread of a process; threads to come
+// inherit it.
+func favour(t *testing.T, pid int) {
+	t.Helper()
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	check(t, err)
+	for _, task := range tasks {
+		if tid, err := strconv.Atoi(task.Name()); err == nil {
+			_ = unix.Setpriority(unix.PRIO_PROCESS, tid, -20) // it may have ended
+		}
+	}
 }
 
 // guard publishes a second service of the same servers, whose stance is closed.

@@ -56,6 +56,39 @@ func TestChangesUnderLoad(t *testing.T) {
 	}
 }
 
+// TestPodChangesUnderLoad: a pod whose addresses and name change goes on calling,
+// with a new connection for every request.
+func TestPodChangesUnderLoad(t *testing.T) {
+	w, client, vip := shopWorld(t, world.Config{})
+	node := w.Node(world.NodeConfig{})
+	pod := func(name string, addresses ...string) string {
+		return fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: %s, namespace: default, uid: %s, annotations: {culvert.dev/netns: %s}}\n"+
+			"spec: {nodeName: %s, containers: []}\nstatus: {podIPs: [{ip: \"%s\"}]}\n",
+			name, client.UID, client.Netns, w.NodeName(), strings.Join(addresses, `"}, {ip: "`))
+	}
+	versions := []string{pod("client", client.IP4.String()), pod("other", client.IP4.String(), client.IP6.String()), pod("client", client.IP6.String(), client.IP4.String())}
+	done := make(chan error, 1)
+	var got *peer.Result
+	go func() {
+		var err error
+		got, err = client.Load(t.Context(), peer.Load{URL: "http://" + vip + "/", Workers: 4, Rate: 500, Duration: 3 * time.Second, NewConnection: true})
+		done <- err
+	}()
+	for i := range 12 {
+		before := strings.Count(node.Output(), "workload enrolled")
+		w.WritePolicy("pod-default-client.yaml", versions[i%3])
+		w.Wait("the pod to be enrolled anew", func() (bool, error) {
+			return strings.Count(node.Output(), "workload enrolled") > before, nil
+		})
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got.OK < 500 || got.OK != got.Requests {
+		t.Errorf("%d of %d requests answered (%v, %v, %s)\n%s", got.OK, got.Requests, got.Status, got.Errors, got.FirstError, node.Output())
+	}
+}
+
 // TestOpaqueAndIPv6: a service that the kernel balances, and both families.
 func TestOpaqueAndIPv6(t *testing.T) {
 	w := world.ForTest(t, world.Config{})

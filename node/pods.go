@@ -146,7 +146,8 @@ func (p *pods) reconcile() time.Duration {
 		wanted[w.UID] = w
 	}
 	for uid, e := range p.here {
-		if w, ok := wanted[uid]; !ok || !same(w, e.workload) {
+		// One that only changed is replaced by enrol, without a gap.
+		if w, ok := wanted[uid]; !ok || w.Netns != e.workload.Netns {
 			p.expel(e)
 		}
 	}
@@ -190,10 +191,12 @@ func same(a, b xds.Workload) bool {
 	return a.Netns == b.Netns && a.Namespace == b.Namespace && a.Name == b.Name && slices.Equal(a.Addresses, b.Addresses)
 }
 
-// enrol captures a workload that is not captured yet: listeners, then the
-// proxy, then the hook.
+// enrol captures a workload that is not captured yet, or not as it is now:
+// listeners, then the proxy, then the hook. What was captured before stays so
+// until the hook has the new one: a pod whose addresses change goes on calling.
 func (p *pods) enrol(w xds.Workload) error {
-	if p.here[w.UID] != nil {
+	before := p.here[w.UID]
+	if before != nil && same(w, before.workload) {
 		return nil
 	}
 	if w.Netns == "" {
@@ -204,12 +207,15 @@ func (p *pods) enrol(w xds.Workload) error {
 		return err
 	}
 	id := p.lastID + 1
-	pod, err := p.kernel.Enrol(capture.Workload{ID: id, NetnsPath: w.Netns, Addresses: addresses})
+	kernel := capture.Workload{ID: id, NetnsPath: w.Netns, Addresses: addresses}
+	if before != nil {
+		kernel.Replaces = before.id
+	}
+	pod, err := p.kernel.Enrol(kernel)
 	if err != nil {
 		return err
 	}
 	p.lastID = id
-	p.vacate(w.Netns, pod.Cookie)
 	source := proxy.Workload{ID: id, Namespace: w.Namespace, Name: w.Name, UID: w.UID}
 	if err = p.server.Serve(source, pod.Listeners...); err == nil {
 		err = p.kernel.Admit(id)
@@ -218,6 +224,10 @@ func (p *pods) enrol(w xds.Workload) error {
 		p.server.Forget(id, 0)
 		return errors.Join(err, p.kernel.Leave(id))
 	}
+	if before != nil {
+		p.expel(before)
+	}
+	p.vacate(w.Netns, pod.Cookie)
 	p.here[w.UID] = &enrolled{id: id, workload: w, cookie: pod.Cookie}
 	p.log.Info("workload enrolled", "workload", w.Namespace+"/"+w.Name, "uid", w.UID, "netns", w.Netns, "id", id)
 	return nil
@@ -273,7 +283,7 @@ func (p *pods) finish(l leaving) {
 
 // state is what /debug shows of w; a new error is logged once.
 func (p *pods) state(w xds.Workload, err error) PodState {
-	s := PodState{UID: w.UID, Namespace: w.Namespace, Name: w.Name, Netns: w.Netns, Addresses: w.Addresses}
+	s := PodState{UID: w.UID, Namespace: w.Namespace, Name: w.Name, Netns: w.Netns, Addresses: append([]netip.Addr{}, w.Addresses...)}
 	if e := p.here[w.UID]; e != nil {
 		s.ID, s.Cookie = e.id, e.cookie
 	}

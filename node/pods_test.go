@@ -38,7 +38,11 @@ func (s *scene) say(format string, args ...any) error {
 }
 
 func (s *scene) Enrol(w capture.Workload) (capture.Pod, error) {
-	err := s.say("enrol %d %s %v", w.ID, w.NetnsPath, w.Addresses)
+	call := fmt.Sprintf("enrol %d %s %v", w.ID, w.NetnsPath, w.Addresses)
+	if w.Replaces != 0 {
+		call += fmt.Sprintf(" for %d", w.Replaces)
+	}
+	err := s.say("%s", call)
 	return capture.Pod{Cookie: cmp.Or(s.cookie, uint64(w.ID)*100), Listeners: []int{-1}}, err
 }
 func (s *scene) Admit(id uint32) error { return s.say("admit %d", id) }
@@ -134,7 +138,36 @@ func TestNamespaceGoesToTheNextPod(t *testing.T) {
 		s.take()
 		// The same pod name made again: another UID in the same namespace file.
 		update(t, p, pod("a2", "/ns/a", "10.0.0.2"))
-		expect(t, s, "expel 1", "forget 1 10s", "enrol 2 /ns/a [10.0.0.2]", "leave 1", "serve 2 shop/a2 [-1]", "admit 2")
+		expect(t, s, "expel 1", "forget 1 10s", "enrol 2 /ns/a [10.0.0.2]", "serve 2 shop/a2 [-1]", "admit 2", "leave 1")
+		time.Sleep(time.Minute)
+		expect(t, s)
+	})
+}
+
+// TestPodChanges: the hook has the new one before the old one is let go, and a
+// change that cannot be made leaves everything as it was.
+func TestPodChanges(t *testing.T) {
+	withPods(t, func(t *testing.T, s *scene, p *pods) {
+		s.cookie = 7
+		update(t, p, pod("a", "/ns/a", "10.0.0.1"))
+		s.take()
+		s.breaks("enrol 2 /ns/a [10.0.0.1 fd00::1] for 1", errors.New("no IPv6"))
+		update(t, p, pod("a", "/ns/a", "10.0.0.1", "fd00::1"))
+		expect(t, s, "enrol 2 /ns/a [10.0.0.1 fd00::1] for 1")
+		if got := p.States(); got[0].ID != 1 || got[0].Error == "" {
+			t.Fatalf("states %+v", got)
+		}
+		s.breaks("enrol 2 /ns/a [10.0.0.1 fd00::1] for 1", nil)
+		time.Sleep(600 * time.Millisecond)
+		expect(t, s, "enrol 2 /ns/a [10.0.0.1 fd00::1] for 1", "serve 2 shop/a [-1]", "admit 2", "expel 1", "forget 1 10s")
+		renamed := pod("a", "/ns/a", "10.0.0.1", "fd00::1")
+		renamed.Name = "b"
+		update(t, p, renamed)
+		expect(t, s, "enrol 3 /ns/a [10.0.0.1 fd00::1] for 2", "serve 3 shop/b [-1]", "admit 3", "expel 2", "forget 2 10s")
+		// Another namespace behind the same name: what the old one left goes at once.
+		s.cookie = 8
+		update(t, p, pod("a", "/ns/a", "10.0.0.2"))
+		expect(t, s, "enrol 4 /ns/a [10.0.0.2] for 3", "serve 4 shop/a [-1]", "admit 4", "expel 3", "forget 3 10s", "leave 1", "leave 2", "leave 3")
 		time.Sleep(time.Minute)
 		expect(t, s)
 	})

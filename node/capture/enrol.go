@@ -25,6 +25,9 @@ type Workload struct {
 	// getsockname shows on captured sockets; without one of IPv6, only IPv4 is
 	// captured.
 	Addresses []netip.Addr
+	// Replaces is the workload that has the namespace now, whose place this one
+	// takes when it is admitted; 0: nobody has it.
+	Replaces uint32
 }
 
 // Pod is an enrolled workload.
@@ -81,7 +84,7 @@ func (c *Capture) Enrol(w Workload) (made Pod, err error) {
 	return Pod{Cookie: p.cookie, Listeners: door.listeners}, nil
 }
 
-// mayEnrol: a namespace belongs to one workload, that is not expelled, and never
+// mayEnrol: a namespace belongs to one workload, that is not expelled or replaced, and never
 // to the node: it would capture every program there, this one's own connections
 // too.
 func (c *Capture) mayEnrol(p *pod) error {
@@ -93,7 +96,7 @@ func (c *Capture) mayEnrol(p *pod) error {
 		return errors.New("it is the node's own namespace")
 	}
 	for _, other := range *c.pods.Load() {
-		if other.cookie == p.cookie && !other.expelled {
+		if other.cookie == p.cookie && !other.expelled && other.workload.ID != p.workload.Replaces {
 			return fmt.Errorf("workload %d is the same namespace", other.workload.ID)
 		}
 	}

@@ -121,7 +121,7 @@ func runStandalone(ctx context.Context, cfg node.Config, policy string) error {
 		return lines
 	}
 	cfg.Pages = append(cfg.Pages, admin.Page{Name: "controlplane", About: "the control plane in this process: policy it serves and to whom",
-		Dump: func() (any, error) { return dumpControlPlane(&status), nil }})
+		Dump: func() (any, error) { return dumpControlPlane(policy, &status), nil }})
 	// The control plane outlives the node's stop, not the node.
 	ours, stop := context.WithCancel(context.WithoutCancel(ctx))
 	nodes, fail := context.WithCancelCause(ctx)
@@ -142,6 +142,7 @@ func runStandalone(ctx context.Context, cfg node.Config, policy string) error {
 
 // controlPlaneDump is /debug/controlplane.
 type controlPlaneDump struct {
+	Policy     string    `json:"policy"`
 	Generation uint64    `json:"generation"`
 	Read       time.Time `json:"read"`
 	Nodes      any       `json:"nodes"`
@@ -149,8 +150,8 @@ type controlPlaneDump struct {
 	Problems   []string  `json:"problems"`
 }
 
-func dumpControlPlane(s *controlplane.Status) controlPlaneDump {
-	d := controlPlaneDump{Nodes: s.Nodes(), Totals: s.Totals(), Problems: []string{}}
+func dumpControlPlane(policy string, s *controlplane.Status) controlPlaneDump {
+	d := controlPlaneDump{Policy: policy, Nodes: s.Nodes(), Totals: s.Totals(), Problems: []string{}}
 	d.Generation, d.Read = s.Applied()
 	for _, p := range s.Problems() {
 		d.Problems = append(d.Problems, p.Long())

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -64,12 +66,17 @@ type problemsDump struct {
 	Waiting   []string `json:"waiting"`
 	Conflicts []string `json:"conflicts"`
 	Apply     string   `json:"apply,omitempty"`
+	// ControlPlane is why there is no stream to it; what was applied stays.
+	ControlPlane string `json:"control_plane,omitempty"`
 }
 
 func (n *node) dumpProblems() any {
 	s := n.client.Status()
 	out := problemsDump{Policy: []string{}, Workloads: append([]string{}, n.pods.problems()...),
 		Refused: s.Refused, Waiting: s.Waiting, Conflicts: s.Conflicts, Apply: s.ApplyError}
+	if !s.Connected {
+		out.ControlPlane = fmt.Sprintf("no stream since %s: %s", s.Since.Format(time.RFC3339), cmp.Or(s.LastError, "not connected yet"))
+	}
 	if n.cfg.Problems != nil {
 		out.Policy = append(out.Policy, n.cfg.Problems()...)
 	}
@@ -122,7 +129,7 @@ func (n *node) dumpLoops() []loopDump {
 	var out []loopDump
 	for i, s := range n.group.Stats() {
 		out = append(out, loopDump{Loop: i, Turns: s.Turns, Events: s.Events, Panics: s.Panics, AcceptErrors: s.AcceptErrors,
-			Busy: s.Busy.Round(time.Millisecond).String(), Lag: s.Lag.String(),
+			Busy: s.Busy.Round(time.Millisecond).String(), Lag: s.Lag.Round(time.Microsecond).String(),
 			Connections: s.Conns, Coroutines: s.Coroutines, Idle: s.IdleCoroutines})
 	}
 	return out

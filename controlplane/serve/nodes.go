@@ -43,7 +43,10 @@ type NodeType struct {
 
 // Totals are counters over all nodes since the start, for metrics.
 type Totals struct {
-	Streams, Responses, Acks, Nacks uint64
+	Streams   uint64 `json:"streams"`
+	Responses uint64 `json:"responses"`
+	Acks      uint64 `json:"acks"`
+	Nacks     uint64 `json:"nacks"`
 }
 
 // nodes keeps the state of every stream. It is bounded by the streams.

@@ -32,8 +32,15 @@ type RuleDump struct {
 	Forward         *ForwardDump `json:"forward,omitempty"`
 	Redirect        *Redirect    `json:"redirect,omitempty"`
 	Direct          *Direct      `json:"direct,omitempty"`
-	RequestHeaders  *HeaderEdits `json:"request_headers,omitempty"`
-	ResponseHeaders *HeaderEdits `json:"response_headers,omitempty"`
+	RequestHeaders  *HeadersDump `json:"request_headers,omitempty"`
+	ResponseHeaders *HeadersDump `json:"response_headers,omitempty"`
+}
+
+// HeadersDump is HeaderEdits; Set and Add are lines, "name: value".
+type HeadersDump struct {
+	Set    []string `json:"set,omitempty"`
+	Add    []string `json:"add,omitempty"`
+	Remove []string `json:"remove,omitempty"`
 }
 
 // MatchDump is a match; kinds are words.
@@ -67,8 +74,8 @@ type ShareDump struct {
 	Backend         string       `json:"backend"`
 	Weight          uint32       `json:"weight"`
 	Missing         bool         `json:"missing,omitempty"`
-	RequestHeaders  *HeaderEdits `json:"request_headers,omitempty"`
-	ResponseHeaders *HeaderEdits `json:"response_headers,omitempty"`
+	RequestHeaders  *HeadersDump `json:"request_headers,omitempty"`
+	ResponseHeaders *HeadersDump `json:"response_headers,omitempty"`
 }
 
 // RetryDump is a Retry.
@@ -136,7 +143,7 @@ func (r *Rule) dump() RuleDump {
 			Headers: dumpTests(r.Match.Headers), Query: dumpTests(r.Match.Query),
 		},
 		Redirect: r.Action.Redirect, Direct: r.Action.Direct,
-		RequestHeaders: r.Action.RequestHeaders.orNil(), ResponseHeaders: r.Action.ResponseHeaders.orNil(),
+		RequestHeaders: r.Action.RequestHeaders.dump(), ResponseHeaders: r.Action.ResponseHeaders.dump(),
 	}
 	if r.Match.PathKind == PathPrefix && d.Match.Path == "" {
 		d.Match.Path = "/"
@@ -161,7 +168,7 @@ func (f *Forward) dump() *ForwardDump {
 		s := &f.Shares[i]
 		d.Shares = append(d.Shares, ShareDump{
 			Backend: s.Name, Weight: s.Weight, Missing: s.Backend == nil,
-			RequestHeaders: s.RequestHeaders.orNil(), ResponseHeaders: s.ResponseHeaders.orNil(),
+			RequestHeaders: s.RequestHeaders.dump(), ResponseHeaders: s.ResponseHeaders.dump(),
 		})
 	}
 	return d
@@ -176,11 +183,20 @@ func dumpTests(tests []ValueTest) []TestDump {
 	return out
 }
 
-func (e *HeaderEdits) orNil() *HeaderEdits {
+// dump is nil where nothing is changed.
+func (e *HeaderEdits) dump() *HeadersDump {
 	if e.Empty() {
 		return nil
 	}
-	return e
+	return &HeadersDump{Set: lines(e.Set), Add: lines(e.Add), Remove: e.Remove}
+}
+
+func lines(of []HeaderLine) []string {
+	var out []string
+	for _, h := range of {
+		out = append(out, h.Name+": "+h.Value)
+	}
+	return out
 }
 
 func orEmpty(d time.Duration) string {

@@ -168,14 +168,14 @@ type WeightedBackend struct {
 // RewriteInput changes the request's target and host before it is forwarded.
 type RewriteInput struct {
 	// Host replaces the Host header; "" leaves it.
-	Host string
+	Host string `json:"host,omitempty"`
 	// Path replaces the whole path (the query stays); "" leaves it.
-	Path string
+	Path string `json:"path,omitempty"`
 	// Prefix replaces the part of the path that the rule's PathPrefix matched;
 	// only with PathPrefix. ReplacePrefix says that Prefix is set ("" and "/"
 	// are both valid, GEP-726).
-	ReplacePrefix bool
-	Prefix        string
+	ReplacePrefix bool   `json:"replace_prefix,omitempty"`
+	Prefix        string `json:"prefix,omitempty"`
 }
 
 // RetryInput says which answers are tried again.
@@ -195,24 +195,24 @@ type RetryInput struct {
 // RedirectInput answers with a redirect (Gateway API HTTPRequestRedirectFilter).
 // Empty fields keep the request's own value.
 type RedirectInput struct {
-	Scheme string
-	Host   string
+	Scheme string `json:"scheme,omitempty"`
+	Host   string `json:"host,omitempty"`
 	// Port 0: the well-known port of Scheme if Scheme is set, else the port
 	// that the client dialled.
-	Port          uint16
-	Path          string
-	ReplacePrefix bool
-	Prefix        string
+	Port          uint16 `json:"port,omitempty"`
+	Path          string `json:"path,omitempty"`
+	ReplacePrefix bool   `json:"replace_prefix,omitempty"`
+	Prefix        string `json:"prefix,omitempty"`
 	// Status is 301, 302, 303, 307 or 308.
-	Status uint16
+	Status uint16 `json:"status,omitempty"`
 }
 
 // DirectInput answers at once.
 type DirectInput struct {
-	Status uint16
-	Body   string
+	Status uint16 `json:"status,omitempty"`
+	Body   string `json:"body,omitempty"`
 	// Reason is the typed reason for metrics and the response header.
-	Reason string
+	Reason string `json:"reason,omitempty"`
 }
 
 // BackendInput is a named set of endpoints.

@@ -48,10 +48,8 @@ func natTable(family string, services map[string]Service, vip func(Service) neti
 		s := services[key]
 		for _, port := range s.Ports {
 			var to []string
-			for _, e := range s.Endpoints {
-				if !e.NotReady {
-					to = append(to, fmt.Sprintf("%d : %s . %d", len(to), ip(e.Pod), port.target()))
-				}
+			for _, e := range s.usable() {
+				to = append(to, fmt.Sprintf("%d : %s . %d", len(to), ip(e.Pod), port.target()))
 			}
 			match := fmt.Sprintf("  %s daddr %s tcp dport %d ", family, vip(s), port.Port)
 			if len(to) == 0 {
@@ -62,4 +60,22 @@ func natTable(family string, services map[string]Service, vip func(Service) neti
 	}
 	b.WriteString(" }\n}\n")
 	return b.String()
+}
+
+// usable are the endpoints that kube-proxy sends connections to: the ready ones,
+// or, when there is none, those that serve while they terminate (KEP-1669).
+func (s Service) usable() []Endpoint {
+	var ready, serving []Endpoint
+	for _, e := range s.Endpoints {
+		switch {
+		case !e.NotReady:
+			ready = append(ready, e)
+		case e.Serving:
+			serving = append(serving, e)
+		}
+	}
+	if len(ready) == 0 {
+		return serving
+	}
+	return ready
 }

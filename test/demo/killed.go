@@ -31,7 +31,7 @@ func (d *demo) killed(ctx context.Context) error {
 	d.row("captured again, by the new process", count(g.again), "culvert_capture_total to_proxy")
 	d.gap()
 	d.claim(g.direct > 0 && g.failing < outageBound, "the last request failed %s after the kill: a heartbeat is stale after 200 ms", millis(g.failing))
-	d.claim(g.again > 0 && !g.failedAfter, "ready again after %s: the new process took over what was in the kernel; nothing failed", millis(g.ready))
+	d.claim(g.again > 0 && !g.failedAfter, "ready again after %s: the new process took over what was in the kernel, without a gap", millis(g.ready))
 	return nil
 }
 

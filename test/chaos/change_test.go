@@ -2,18 +2,21 @@ package chaos
 
 import (
 	"fmt"
+	"iter"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/culvert-mesh/culvert/test/world"
 )
 
-// changes is how many edits of a route are measured.
+// changes is how many edits of a route are measured, where there is time.
 const changes = 1000
 
 // route marks every answer with the number of its version, and splits by weight.
@@ -36,7 +39,14 @@ spec:
 // TestRouteChanges edits a route again and again, in both ways in which a file can
 // be written: each edit is live soon, and no request fails by any.
 func TestRouteChanges(t *testing.T) {
+	t.Run("alone", func(t *testing.T) { changeRoutes(t, changes, 0) })
+	t.Run("among 500 services", func(t *testing.T) { changeRoutes(t, changes/10, 500) })
+}
+
+// changeRoutes makes so many changes beside so many other services.
+func changeRoutes(t *testing.T, changes, others int) {
 	w := newTown(t, world.Config{KubeProxy: true})
+	w.WritePolicy("others.yaml", strings.Join(slices.Collect(services(others, w.servers[0].pod.IP4)), ""))
 	for i, name := range []string{"one", "two"} {
 		w.Publish(world.Service{Name: name, Ports: ports()[:1], Endpoints: world.Ready(w.servers[i].pod)})
 	}
@@ -53,7 +63,8 @@ func TestRouteChanges(t *testing.T) {
 	}}
 	defer probe.close()
 	var took [2][]time.Duration // atomically, in place
-	for i := range changes {
+	end := soakUntil(15 * time.Second)
+	for i := 0; i < changes && (i < 100 || time.Now().Before(end)); i++ {
 		version, start := i+2, time.Now()
 		w.edit("route.yaml", route(version), i%2 == 1)
 		w.Wait("the change to be live", func() (bool, error) {
@@ -79,6 +90,29 @@ func TestRouteChanges(t *testing.T) {
 		}
 	}
 	tr.unharmed(100)
+}
+
+// services are so many, of one endpoint each.
+func services(n int, endpoint netip.Addr) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for i := range n {
+			if !yield(fmt.Sprintf(`---
+apiVersion: v1
+kind: Service
+metadata: {name: other-%d, namespace: default}
+spec: {clusterIP: 10.97.%d.%d, clusterIPs: [10.97.%d.%d], ports: [{name: http, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: other-%d, namespace: default, labels: {kubernetes.io/service-name: other-%d}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints: [{addresses: [%s], conditions: {ready: true}}]
+`, i, i>>8, i&255, i>>8, i&255, i, i, endpoint)) {
+				return
+			}
+		}
+	}
 }
 
 // edit writes a policy file: atomically, or in place in two halves, as an editor

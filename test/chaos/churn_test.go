@@ -95,9 +95,10 @@ func (w *town) endpoints(e []world.Endpoint) {
 // works by kube-proxy's rules.
 func TestPodsComeAndGo(t *testing.T) {
 	w := newTown(t, world.Config{KubeProxy: true})
-	node := w.start(world.NodeConfig{})
+	node := w.start(world.NodeConfig{Args: []string{"--drain-timeout", "2s"}})
 	steady := w.traffic()
 	steady.flow(100)
+	first := descriptors(t, node.PID)
 	var last *world.Pod
 	rounds, exchanges := 0, 0
 	for end := soakUntil(6 * time.Second); rounds < 3 || time.Now().Before(end); rounds++ {
@@ -124,6 +125,10 @@ func TestPodsComeAndGo(t *testing.T) {
 	}
 	t.Logf("%d rounds, %d exchanges of pods that came and went, none failed", rounds, exchanges)
 	steady.unharmed(rounds)
+	w.sameAs("the descriptors", first, func() string { return descriptors(t, node.PID) })
+	if n := entries(t, w.BPFFS, "workloads"); n != len(w.Pods()) {
+		t.Errorf("the workloads map has %d entries, want %d", n, len(w.Pods()))
+	}
 }
 
 // nomads are the steady clients without a pause.

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/culvert-mesh/culvert/test/world"
 )
 
@@ -74,6 +76,32 @@ func TestRollingUpdate(t *testing.T) {
 	tr.flow(200)
 	tr.unharmed(100)
 	w.sameAs("the kernel", first.String(), func() string { return w.traces().String() })
+}
+
+// TestHungProcessReturns: one that did not answer, and that another has replaced
+// meanwhile, disturbs nothing when it goes on.
+func TestHungProcessReturns(t *testing.T) {
+	w := newTown(t, world.Config{KubeProxy: true})
+	guarded := w.guard()
+	old := w.start(world.NodeConfig{})
+	p := w.probes(guarded)
+	p.back(time.Now())
+	check(t, old.Signal(unix.SIGSTOP))
+	next := w.start(world.NodeConfig{NotReady: true, Args: secondPorts(0)})
+	check(t, next.WaitOutput(t.Context(), "configuration applied"))
+	p.back(time.Now())
+	tr := startTraffic(t, w.guardedToo(guarded)...)
+	tr.flow(200)
+	w.endpoints(w.service.Endpoints[:1])
+	check(t, old.Signal(unix.SIGCONT))
+	for i := range 10 {
+		w.endpoints(w.service.Endpoints[i%2:])
+		w.label(w.servers[0].pod, []string{"disabled", "enabled"}[i%2])
+		tr.flow(100)
+	}
+	check(t, old.Stop(20*time.Second))
+	tr.flow(200)
+	tr.unharmed(20)
 }
 
 // secondPorts are other ports than those of the process before: two listen on

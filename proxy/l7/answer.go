@@ -57,10 +57,13 @@ func (x *exchange) redirect(r *table.Redirect) {
 	}
 	to := append(x.target[:0], scheme...)
 	to = append(to, "://"...)
-	if r.Host != "" {
+	switch host := x.request.Host(); {
+	case r.Host != "":
 		to = append(to, r.Host...)
-	} else {
-		to = append(to, hostOnly(x.request.Host())...)
+	case len(host) > 0:
+		to = append(to, hostOnly(host)...)
+	default:
+		to = append(to, hostOnly([]byte(authority(x.session.origin)))...)
 	}
 	if port := redirectPort(r, x.session.origin); port != wellKnown(scheme) {
 		to = append(to, ':')

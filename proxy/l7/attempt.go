@@ -87,6 +87,9 @@ func (x *exchange) prepare(f *table.Forward, share *table.Share) {
 		Upgrade: x.request.Upgrade() != nil,
 		Edits:   x.changes.list,
 	}
+	if len(x.request.Host()) == 0 {
+		x.head.Host = authority(x.session.origin)
+	}
 	if f.Rewrite != nil {
 		x.rewrite(f.Rewrite)
 	}

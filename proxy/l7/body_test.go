@@ -11,6 +11,7 @@ import (
 
 	"github.com/culvert-mesh/culvert/proxy/l7"
 	"github.com/culvert-mesh/culvert/proxy/proxytest"
+	"github.com/culvert-mesh/culvert/proxy/table"
 	"github.com/culvert-mesh/culvert/proxy/telemetry"
 )
 
@@ -105,6 +106,23 @@ func TestCutResponses(t *testing.T) {
 			o.over(c.want)
 			w.counted(requests("default", backend, 200, c.want, 1))
 		})
+	}
+}
+
+// TestNoHost: a request of HTTP/1.0 may name no host; the endpoint is told what
+// the client dialled, as by a client of HTTP/1.1 that was given that address.
+func TestNoHost(t *testing.T) {
+	w, endpoint := single(t)
+	client, _ := w.dial()
+	client.Send("GET / HTTP/1.0\r\nConnection: keep-alive\r\nA: b\r\n\r\n")
+	server := endpoint.Accept()
+	server.Expect("GET / HTTP/1.1\r\nHost: 10.96.0.1:8080\r\nA: b\r\n\r\n")
+	server.Send(ok("x"))
+	client.Until("x")
+	w.apply([]table.RuleInput{{Name: "shop/cart/0", Action: table.ActionInput{Redirect: &table.RedirectInput{Status: 302}}}}, at(backend, endpoint.Addr()))
+	client.Send("GET /a HTTP/1.0\r\n\r\n")
+	if head := client.Until("\r\n\r\n"); !strings.Contains(head, "\r\nlocation: http://10.96.0.1:8080/a\r\n") {
+		t.Errorf("got %q", head)
 	}
 }
 

@@ -1,6 +1,8 @@
 package l7
 
 import (
+	"net/netip"
+
 	"github.com/culvert-mesh/culvert/proxy/http1"
 	"github.com/culvert-mesh/culvert/proxy/route"
 	"github.com/culvert-mesh/culvert/proxy/table"
@@ -27,7 +29,9 @@ func (e *editor) add(edits *table.HeaderEdits) {
 // rewrite changes the target and the host that the endpoint sees (Gateway API
 // HTTPURLRewriteFilter). The query stays.
 func (x *exchange) rewrite(w *table.Rewrite) {
-	x.head.Host = w.Host
+	if w.Host != "" {
+		x.head.Host = w.Host
+	}
 	if w.Path == "" && !w.ReplacePrefix {
 		return
 	}
@@ -42,4 +46,17 @@ func (x *exchange) appendQuery(dst []byte) []byte {
 		dst = append(dst, query...)
 	}
 	return dst
+}
+
+// authority is what a client that dialled origin would name as the host: for
+// requests of HTTP/1.0 that name none. An empty Host would be allowed (RFC 9112
+// 3.2), but nginx refuses it.
+func authority(origin netip.AddrPort) string {
+	if origin.Port() != wellKnown("http") {
+		return origin.String()
+	}
+	if origin.Addr().Is6() {
+		return "[" + origin.Addr().String() + "]"
+	}
+	return origin.Addr().String()
 }

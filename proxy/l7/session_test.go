@@ -103,7 +103,7 @@ func TestHTTP10(t *testing.T) {
 		client, o := w.dial()
 		client.Send("GET / HTTP/1.0\r\n\r\n")
 		server := endpoint.Accept()
-		server.Expect("GET / HTTP/1.1\r\nHost: \r\n\r\n")
+		server.Expect("GET / HTTP/1.1\r\nHost: 10.96.0.1:8080\r\n\r\n")
 		server.Send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n")
 		client.Expect("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nabc")
 		client.ExpectEOF()

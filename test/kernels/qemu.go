@@ -61,8 +61,12 @@ func boot(ctx context.Context, k kernel, image, console string) (outcome, error)
 		return outcome{}, fmt.Errorf("start qemu: %w", err)
 	}
 	o, err := read(out)
-	if waited := cmd.Wait(); waited != nil {
-		err = fmt.Errorf("run qemu: %w (%v) %s", waited, context.Cause(ctx), strings.TrimSpace(complaints.String()))
+	waited := cmd.Wait()
+	switch used := cmd.ProcessState; {
+	case ctx.Err() != nil:
+		err = fmt.Errorf("run qemu: the guest did not end in time; it had %v of processor time", used.UserTime()+used.SystemTime())
+	case waited != nil:
+		err = fmt.Errorf("run qemu: %w\n%s", waited, strings.TrimSpace(complaints.String()))
 	}
 	return o, err
 }

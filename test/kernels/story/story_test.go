@@ -173,16 +173,11 @@ func TestStory(t *testing.T) {
 	node := s.Node(two)
 	s.expect("proxy", "proxy")
 	s.greeted()
-	m, err := node.Metrics(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := m.Sum("proxy_requests_total", "status", "200"); n < 4 {
-		t.Errorf("%v requests were counted", n)
-	}
-	if n := m.Sum("culvert_capture_balanced_connections_total"); n < 2 {
-		t.Errorf("%v connections were balanced in the kernel", n)
-	}
+	// A request is counted just after its last byte has left.
+	s.Wait("the requests and the balanced connections to be counted", func() (bool, error) {
+		m, err := node.Metrics(t.Context())
+		return m.Sum("proxy_requests_total", "status", "200") >= 4 && m.Sum("culvert_capture_balanced_connections_total") >= 2, err
+	})
 	// The hooks stay, and know that nobody is behind them.
 	node.Kill()
 	s.expect("direct", "refused")

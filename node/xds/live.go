@@ -185,6 +185,41 @@ func (c *chooser) keepNamed() {
 	}
 }
 
+// replacements are the new versions of endpoints by their old ones, where that is
+// all that changed: what comes and goes most, and names nothing. Nil: there is more
+// to it.
+func replacements(accepted *set, touched []change) map[*resource]*resource {
+	var out map[*resource]*resource
+	for _, t := range touched {
+		now := accepted[t.kind][t.name]
+		if t.kind != endpoints || t.before == nil || now == nil {
+			return nil
+		}
+		if out == nil {
+			out = make(map[*resource]*resource, len(touched))
+		}
+		out[t.before] = now
+	}
+	return out
+}
+
+// replace is l with other versions of endpoints, and in likewise, which was made
+// of l.
+func (l *live) replace(replaced map[*resource]*resource, in table.Input) (*live, table.Input) {
+	next := &live{services: l.services, backends: maps.Clone(l.backends), workloads: l.workloads}
+	in.Backends = slices.Clone(in.Backends)
+	for i := range in.Backends {
+		name := in.Backends[i].Name
+		b := next.backends[name]
+		if now := replaced[b.endpoints]; now != nil {
+			b.endpoints = now
+			next.backends[name] = b
+			in.Backends[i].Endpoints = now.value.(*assignment).endpoints
+		}
+	}
+	return next, in
+}
+
 // wanted lists the names to be subscribed to of a kind that is asked for by name.
 func (l *live) wanted(accepted *set, k kind) map[string]bool {
 	names := map[string]bool{}

@@ -3,7 +3,6 @@ package xds
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +12,8 @@ import (
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+
+	"github.com/culvert-mesh/culvert/proxy/table"
 )
 
 // maxQueued stops reading responses while this many requests wait to be sent.
@@ -129,10 +130,13 @@ func (s *session) handle(r *discoveryv3.DeltaDiscoveryResponse) {
 	c.status.holds(&c.accepted, touched)
 }
 
-// names reports whether changes may name other resources: only these change the
-// subscriptions. No change at all is the start of a stream, or the end of a wait.
-func names(touched []change) bool {
-	return len(touched) == 0 || slices.ContainsFunc(touched, func(t change) bool { return t.kind == clusters || t.kind == listeners })
+// names reports whether changes may name other resources, or bring what nobody
+// names: only these change the subscriptions or what is kept of them. No change at
+// all is the start of a stream, or the end of a wait.
+func (s *session) names(touched []change) bool {
+	return len(touched) == 0 || slices.ContainsFunc(touched, func(t change) bool {
+		return t.kind == clusters || t.kind == listeners || !t.kind.wildcard() && !s.subscribed[t.kind][t.name]
+	})
 }
 
 // change is one resource of a response, and what was there before it.
@@ -169,19 +173,23 @@ func (c *Client) accept(k kind, r *discoveryv3.DeltaDiscoveryResponse) (touched 
 // names, and hands it on. The faults are those of touched resources only.
 func (s *session) settle(touched []change) (faults []string) {
 	c := s.client
-	chosen := choose(&c.accepted, c.live, func(r ref) bool { return c.waiting.givenUp[r] })
-	resources := chosen.next.resources()
-	newest := version(resources)
-	if c.snapshot == nil || newest != c.snapshot.Version {
-		snapshot, err := build(chosen.next.input(newest))
+	if replaced := replacements(&c.accepted, touched); replaced != nil {
+		// Nothing is named that was not, so nothing else can change.
+		next, in := c.live.replace(replaced, c.input)
+		resources, err := c.goLive(next, func(version string) table.Input { in.Version = version; return in })
 		if err != nil {
-			// Each resource was tried alone, so this is two of them that do not
-			// go together in a way that choose does not know: take none of it.
-			return append(faults, c.revert(touched, err)...)
+			return c.revert(touched, err)
 		}
-		c.snapshot = snapshot
+		c.hand(resources)
+		return nil
 	}
-	c.live = chosen.next
+	chosen := choose(&c.accepted, c.live, func(r ref) bool { return c.waiting.givenUp[r] })
+	resources, err := c.goLive(chosen.next, chosen.next.input)
+	if err != nil {
+		// Each resource was tried alone, so this is two of them that do not
+		// go together in a way that choose does not know: take none of it.
+		return c.revert(touched, err)
+	}
 	for _, t := range touched {
 		if why := chosen.conflicts[t.name]; t.kind == listeners && why != "" {
 			// It stays accepted, and goes live when the other one goes away.
@@ -195,11 +203,28 @@ func (s *session) settle(touched []change) (faults []string) {
 	}
 	c.waiting.update(chosen.missing, time.Now())
 	c.status.waits(chosen.missing, chosen.conflicts)
-	if names(touched) {
+	if s.names(touched) {
 		s.subscribe()
 	}
 	c.hand(resources)
 	return faults
+}
+
+// goLive makes next the live choice, builds it if it is another than before, and
+// returns what it is made of. An error leaves everything as it was.
+func (c *Client) goLive(next *live, input func(version string) table.Input) ([]*resource, error) {
+	resources := next.resources()
+	newest := version(resources)
+	if c.snapshot == nil || newest != c.snapshot.Version {
+		in := input(newest)
+		snapshot, err := build(in)
+		if err != nil {
+			return nil, err
+		}
+		c.snapshot, c.input = snapshot, in
+	}
+	c.live = next
+	return resources, nil
 }
 
 // revert takes back the changes of a response.
@@ -213,10 +238,11 @@ func (c *Client) revert(touched []change, err error) []string {
 // giveUp goes on without what was waited for long enough.
 func (s *session) giveUp() {
 	c := s.client
-	if !c.waiting.expire(time.Now(), c.cfg.WarmTimeout) {
+	late := c.waiting.expire(time.Now(), c.cfg.WarmTimeout)
+	if len(late) == 0 {
 		return
 	}
-	for r := range c.waiting.givenUp {
+	for _, r := range late {
 		c.cfg.Log.Warn("going on without a resource that does not come", "type", r.kind.String(), "name", r.name)
 	}
 	if faults := s.settle(nil); len(faults) > 0 {
@@ -241,7 +267,7 @@ func (s *session) subscribe() {
 				fewer = append(fewer, name)
 			}
 		}
-		maps.DeleteFunc(c.accepted[k], func(name string, _ *resource) bool { return !wanted[name] })
+		c.forget(k, wanted)
 		if len(more)+len(fewer) > 0 {
 			slices.Sort(more)
 			slices.Sort(fewer)
@@ -249,6 +275,18 @@ func (s *session) subscribe() {
 		}
 		s.subscribed[k] = wanted
 	}
+}
+
+// forget drops the accepted resources of a kind that are not wanted.
+func (c *Client) forget(k kind, wanted map[string]bool) {
+	var dropped []change
+	for name, r := range c.accepted[k] {
+		if !wanted[name] {
+			delete(c.accepted[k], name)
+			dropped = append(dropped, change{k, name, r})
+		}
+	}
+	c.status.holds(&c.accepted, dropped)
 }
 
 // maxFaults bounds how many faults one NACK lists.

@@ -36,16 +36,16 @@ func (w *waiting) restart(now time.Time) {
 	}
 }
 
-// expire gives up what was waited for as long as limit, and reports whether
-// there was any.
-func (w *waiting) expire(now time.Time, limit time.Duration) bool {
-	some := false
+// expire gives up what was waited for as long as limit, and returns it.
+func (w *waiting) expire(now time.Time, limit time.Duration) []ref {
+	var late []ref
 	for r, since := range w.since {
 		if !w.givenUp[r] && now.Sub(since) >= limit {
-			w.givenUp[r], some = true, true
+			w.givenUp[r] = true
+			late = append(late, r)
 		}
 	}
-	return some
+	return late
 }
 
 // next is how long until expire has something to do; false: never.

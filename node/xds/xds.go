@@ -8,7 +8,12 @@
 // does not support refuses that resource, whole, the response is NACKed with
 // the resource's and the field's name, and the version that was there before
 // stays. The other resources of the response are taken (gRFC A46, as Envoy does
-// for LDS and CDS): one bad resource must not stop every other change.
+// for LDS and CDS): one bad resource must not stop every other change. On the wire
+// a NACK is of a response, not of a resource: it means "not all of it", its message
+// has a line for each refused resource (kind "name": field: reason), and what it does
+// not name is in use. A server need not send the response again: what was refused
+// comes with its next version, or on the next stream, which is told the versions
+// that were accepted (initial_resource_versions).
 //
 // What is handed to Apply is closed over references: a service goes live with
 // its route and all its clusters, a cluster with its endpoints; until then their
@@ -80,6 +85,7 @@ type Client struct {
 	accepted set
 	live     *live
 	snapshot *table.Snapshot
+	input    table.Input // what snapshot was built of
 	waiting  waiting
 	// seen says which wildcard types were answered in this process's life.
 	seen [kinds]bool

@@ -56,7 +56,7 @@ func TestTranslatorIsModel(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	var translator Translator
 	var last *model.Model
-	for range 2000 {
+	for range 400 {
 		m := randomModel(random)
 		got, want := translator.Next(m).kinds(), Model(m).kinds()
 		if len(got) != len(want) {

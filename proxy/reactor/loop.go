@@ -1,6 +1,7 @@
 package reactor
 
 import (
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"syscall"
@@ -12,9 +13,8 @@ import (
 const (
 	eventBatch   = 256
 	tickInterval = int64(40 * time.Millisecond) // the contract of Config.Tick is 50
-	keepMsec     = 1                            // how long a wait keeps the processor
-	keepTime     = int64(keepMsec * time.Millisecond)
-	wakeSlot     = -1 // the eventfd's slot in epoll data
+	cedeInterval = int64(8 * time.Millisecond)  // less than the runtime's time slice of 10
+	wakeSlot     = -1                           // the eventfd's slot in epoll data
 )
 
 // Loop is one epoll loop: the owner of its conns, timers and coroutines. See the package comment
@@ -38,6 +38,7 @@ type Loop struct {
 	// owned by the loop
 	now      int64
 	lastTick int64
+	ceded    int64 // when it last went through Go's scheduler
 	wheel    wheel
 	slots    []slot
 	free     []uint32 // free slots
@@ -228,6 +229,7 @@ func (l *Loop) turn() {
 // CPU, and holding the processor in a raw call for a millisecond were measured in a forwarder at 1, 8 and 64
 // connections: no gain, and the last costs up to a quarter more CPU when there is little to do.
 func (l *Loop) wait() {
+	l.cede()
 	n := 0
 	if len(l.ready)+len(l.due) > 0 || l.stopping {
 		n, _ = poll(l.epfd, l.events[:])
@@ -241,6 +243,18 @@ func (l *Loop) wait() {
 		l.counters.resume(l.now)
 	}
 	l.event, l.eventsEnd = 0, max(n, 0) // an interrupted call is an empty turn
+}
+
+// cede goes through Go's scheduler before a wait, now and then. A wait alone does not count as a
+// pause there (Go 1.26): after 10 ms the runtime's monitor thread takes the loop for a goroutine
+// that hogs its processor, takes the processor away in every wait that it meets and signals the
+// thread otherwise, and for that wakes every 70 us. That cost a fifth of the node's CPU per request
+// at 64 connections on a busy machine.
+func (l *Loop) cede() {
+	if l.now-l.ceded >= cedeInterval {
+		l.ceded = l.now
+		runtime.Gosched()
+	}
 }
 
 // read sets now; a clock never goes back.

@@ -150,14 +150,13 @@ func (c *Client) restore() {
 		touched = append(touched, change{k, r.name, c.accepted.put(r)})
 	}
 	chosen := choose(&c.accepted, c.live, func(ref) bool { return true })
-	resources := chosen.next.resources()
-	snapshot, err := build(chosen.next.input(version(resources)))
+	resources, err := c.goLive(chosen.next, chosen.next.input)
 	if err != nil {
 		c.accepted = newSet()
 		c.cfg.Log.Warn("starting without the last configuration", "error", err)
 		return
 	}
-	c.snapshot, c.live, c.complete = snapshot, chosen.next, true
+	c.complete = true
 	c.status.restored()
 	c.status.holds(&c.accepted, touched)
 	c.hand(resources)

@@ -338,7 +338,11 @@ func TestStartsFromTheStateFile(t *testing.T) {
 		if r := u.Snapshot.Service(u.Snapshot.Services[0].Origins[0]).Rules; len(r) != 1 || r[0].Name != "shop/r/0" {
 			t.Fatalf("restored rules %v", r)
 		}
-		// What it says later is a change like any other.
+		// What it says later is a change like any other, endpoints alone too.
+		x.ack(endpoints, list(assign("shop/api:80", "10.1.0.1", "10.1.0.2")))
+		if s := b.last().Snapshot; len(s.Services) != 1 || len(s.Backends) != 1 || len(s.Backends[0].Endpoints) != 2 {
+			t.Fatalf("after a change of endpoints: %+v", s.Dump())
+		}
 		x.ack(workloads, nil, "a")
 		if n := len(b.last().Workloads); n != 0 {
 			t.Fatalf("%d workloads after the removal", n)

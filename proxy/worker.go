@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/culvert-mesh/culvert/proxy/detect"
 	"github.com/culvert-mesh/culvert/proxy/l4"
 	"github.com/culvert-mesh/culvert/proxy/l7"
 	"github.com/culvert-mesh/culvert/proxy/reactor"
@@ -32,7 +33,8 @@ type worker struct {
 
 	// owned by the loop
 	pipes       l4.Buffers
-	connections connection // sentinel of a ring
+	scratch     [detect.Enough]byte // of detection, from a read to what follows it
+	connections connection          // sentinel of a ring
 	refreshes   reactor.Timer
 	draining    bool
 }
@@ -87,12 +89,10 @@ func (w *worker) each(f func(*connection)) {
 	}
 }
 
-// drain makes the next response the connection's last, and closes it when it is
-// idle for longer than the grace. Bytes without meaning end when their sides do.
+// drain drains a connection; what is idle for longer than the grace is closed.
 func (w *worker) drain(c *connection) {
-	c.http.Drain()
-	end := &reactor.Timer{F: func() { c.http.End(telemetry.Draining) }}
-	w.loop.After(end, drainGrace+rand.N(drainSpread))
+	c.drain()
+	w.loop.After(&reactor.Timer{F: c.drained}, drainGrace+rand.N(drainSpread))
 }
 
 // forget drains a workload's connections, and aborts what is left in the end.

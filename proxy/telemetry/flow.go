@@ -13,6 +13,7 @@ type Flow struct {
 	live              atomic.Int64 // requests
 	bytesIn, bytesOut atomic.Uint64
 	http, tcp         connCounters
+	undecided         atomic.Int64 // connections
 	failures, detours [reasonCount]atomic.Uint64
 }
 
@@ -42,7 +43,11 @@ func (f *Flow) opened(http bool) {
 }
 
 func (f *Flow) closed(c *ConnReport) {
-	f.protocol(c.HTTP).open.Add(-1)
+	if c.undecided {
+		f.undecided.Add(-1)
+	} else {
+		f.protocol(c.HTTP).open.Add(-1)
+	}
 	if c.Reason != None {
 		f.failures[c.Reason].Add(1)
 	}
@@ -54,5 +59,5 @@ func (f *Flow) closed(c *ConnReport) {
 // busy says that the flow still has connections, which a retained series must
 // keep: dropping it would lose their end.
 func (f *Flow) busy() bool {
-	return f.http.open.Load() != 0 || f.tcp.open.Load() != 0
+	return f.http.open.Load() != 0 || f.tcp.open.Load() != 0 || f.undecided.Load() != 0
 }

@@ -84,8 +84,8 @@ const (
 
 	// Connections.
 
-	// DetectTimeout: neither side spoke while the protocol was being detected;
-	// the connection goes on as TCP.
+	// DetectTimeout: the client stopped within first bytes that fit more than one
+	// protocol; the connection goes on as TCP.
 	DetectTimeout
 	// IdleTimeout: nothing moved for as long as the limit allows.
 	IdleTimeout

@@ -157,9 +157,24 @@ func (r *Recorder) AttemptEnded(a *Attempt) {
 	}
 }
 
+// ConnUndecided counts a connection as open while its protocol is not known; before
+// ConnOpened, or in its place.
+func (r *Recorder) ConnUndecided(c *ConnReport) {
+	if !c.undecided {
+		c.undecided = true
+		c.flow = r.flows.entry(flowLabels{c.Service.Name, c.Source.Label})
+		c.flow.value.undecided.Add(1)
+	}
+}
+
 // ConnOpened counts a connection as open, and is where its byte counters are
-// looked up. Once per connection, when its service is known, before ConnEnded.
+// looked up. Once per connection, when its service and protocol are known, before
+// ConnEnded.
 func (r *Recorder) ConnOpened(c *ConnReport) {
+	if c.undecided {
+		c.undecided = false
+		c.flow.value.undecided.Add(-1)
+	}
 	c.flow = r.flows.entry(flowLabels{c.Service.Name, c.Source.Label})
 	c.flow.value.opened(c.HTTP)
 }

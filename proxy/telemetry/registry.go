@@ -65,14 +65,15 @@ func newDescs() descs {
 			"Failed tries that were not followed by another though the policy asks for it, by why.",
 			"service", "backend", "reason"),
 		connOpen: desc("proxy_connections_open",
-			"Connections of clients that are open.", "service", "source", "protocol"),
+			"Connections of clients that are open; the protocol is undecided while nobody has spoken.",
+			"service", "source", "protocol"),
 		connTotal: desc("proxy_connections_total",
 			"Connections of clients that were opened.", "service", "source", "protocol"),
 		connFailures: desc("proxy_connection_failures_total",
 			"Connections of clients that did not end the ordinary way; service is empty where the origin is unknown.",
 			"service", "source", "reason"),
 		connDetours: desc("proxy_connection_detours_total",
-			"Connections of clients that went on another way than their service's: detect_timeout went on as TCP.",
+			"Connections of clients that went on another way than their service's: detect_timeout stopped within bytes that could have become HTTP, and went on as TCP.",
 			"service", "source", "reason"),
 		bytes: desc("proxy_bytes_total",
 			"Bytes from (in) and to (out) clients: live for TCP, by request for HTTP.",
@@ -193,6 +194,7 @@ func (r *Registry) collectFlows(ch chan<- prometheus.Metric) {
 	for l, s := range merged {
 		gauge(ch, r.descs.connOpen, s.open[0], l.service, l.source, "http1")
 		gauge(ch, r.descs.connOpen, s.open[1], l.service, l.source, "tcp")
+		gauge(ch, r.descs.connOpen, s.undecided, l.service, l.source, "undecided")
 		counter(ch, r.descs.connTotal, s.total[0], l.service, l.source, "http1")
 		counter(ch, r.descs.connTotal, s.total[1], l.service, l.source, "tcp")
 		counter(ch, r.descs.bytes, s.in, l.service, l.source, "in")
@@ -212,16 +214,18 @@ func (r *Registry) collectFlows(ch chan<- prometheus.Metric) {
 
 // flowSums is one flow summed over the loops.
 type flowSums struct {
-	open     [2]int64
-	total    [2]uint64
-	in, out  uint64
-	failures [reasonCount]uint64
-	detours  [reasonCount]uint64
+	open      [2]int64
+	undecided int64
+	total     [2]uint64
+	in, out   uint64
+	failures  [reasonCount]uint64
+	detours   [reasonCount]uint64
 }
 
 func (s *flowSums) add(f *Flow) {
 	s.open[0] += f.http.open.Load()
 	s.open[1] += f.tcp.open.Load()
+	s.undecided += f.undecided.Load()
 	s.total[0] += f.http.total.Load()
 	s.total[1] += f.tcp.total.Load()
 	s.in += f.bytesIn.Load()

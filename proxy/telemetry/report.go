@@ -147,9 +147,10 @@ type ConnReport struct {
 	// BytesIn and BytesOut are from and to the client.
 	BytesIn, BytesOut int64
 
-	// owned by Recorder, set by ConnOpened
+	// owned by Recorder
 
-	flow *entry[flowLabels, Flow]
+	flow      *entry[flowLabels, Flow]
+	undecided bool
 }
 
 // Flow is where the connection's bytes are counted while they move. Only after

@@ -27,13 +27,24 @@ const (
 func silent(w *world, endpoint *proxytest.Server) (client, server *proxytest.Peer) {
 	w.t.Helper()
 	client = w.dial()
-	w.reactor.Settle()
-	w.reactor.Advance(2 * time.Millisecond)
+	w.dialledFor("1")
 	server = endpoint.Accept()
 	w.reactor.Settle()
 	w.reactor.Advance(time.Hour)
 	w.eventually(undecided + "1")
 	return client, server
+}
+
+// dialledFor passes the grace of so many clients that do not speak.
+func (w *world) dialledFor(clients string) {
+	w.t.Helper()
+	for range 1000 {
+		if strings.Contains(w.exposition(), undecided+clients+"\n") {
+			return
+		}
+		w.reactor.Advance(2 * time.Millisecond)
+	}
+	w.t.Fatalf("not %s silent clients", clients)
 }
 
 func TestWhoeverSpeaksFirstDecides(t *testing.T) {
@@ -136,8 +147,7 @@ func TestUnusedDialsFitThePool(t *testing.T) {
 	for range 4 {
 		clients = append(clients, w.dial())
 	}
-	w.reactor.Settle()
-	w.reactor.Advance(2 * time.Millisecond)
+	w.dialledFor("4")
 	w.eventually(`proxy_pool_opened_total{loop="0"} 4`)
 	for _, c := range clients {
 		c.Send("GET / HTTP/1.1\r\n\r\n") // no Host: an answer without an attempt
@@ -159,8 +169,7 @@ func TestDialsAheadDoNotHeal(t *testing.T) {
 	w.publish(table.Detect, answering(500), answering(200), answering(200))
 	for range 24 {
 		client := w.dial()
-		w.reactor.Settle()
-		w.reactor.Advance(2 * time.Millisecond)
+		w.dialledFor("1")
 		client.Send(get)
 		client.Until("\r\n\r\n")
 		client.Close()
@@ -245,9 +254,7 @@ func TestPanicWhileDiallingAhead(t *testing.T) {
 	endpoint := proxytest.Listen(t)
 	w.publish(table.Detect, endpoint.Addr())
 	client := w.dial()
-	w.reactor.Settle()
-	w.reactor.Advance(2 * time.Millisecond)
-	w.reactor.Advance(time.Millisecond)
+	w.dialledFor("1")
 	client.Send(get)
 	server := endpoint.Accept()
 	server.Expect(get)
@@ -268,9 +275,7 @@ func TestSilentConnectionsAreSmall(t *testing.T) {
 	for range connections {
 		defer unix.Close(connect(t, w))
 	}
-	w.reactor.Settle()
-	w.reactor.Advance(2 * time.Millisecond)
-	w.eventually(undecided + "1000")
+	w.dialledFor("1000")
 	for range 10 { // the dials' coroutines come to their end
 		w.reactor.Advance(2 * time.Second)
 	}

@@ -47,3 +47,14 @@ func TestTheLaterProcessLeads(t *testing.T) {
 		t.Errorf("after the earlier one's leave: reached %q, %v", d.greeting, err)
 	}
 }
+
+// TestCrashLoop: more processes in a second than there are heartbeats.
+func TestCrashLoop(t *testing.T) {
+	w := newWorld(t)
+	for range 12 {
+		c := w.open()
+		c.Beat(0)
+		c.Beat(1)
+		must(t, c.Close())
+	}
+}

@@ -144,6 +144,11 @@ func TestKillAmidChanges(t *testing.T) {
 			w.label(w.servers[0].pod, []string{"disabled", "enabled"}[i%2])
 		}
 	})
+	stop := sync.OnceFunc(func() {
+		close(quit)
+		changing.Wait()
+	})
+	defer stop()
 	for i := range 12 {
 		kernel.flow(50 + 37*i%100)
 		node.Kill()
@@ -153,8 +158,7 @@ func TestKillAmidChanges(t *testing.T) {
 			p.back(start)
 		}
 	}
-	close(quit)
-	changing.Wait()
+	stop()
 	w.label(w.servers[0].pod, "enabled")
 	p.back(time.Now())
 	check(t, node.WaitReady(t.Context()))

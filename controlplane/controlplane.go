@@ -47,23 +47,13 @@ func Run(ctx context.Context, c Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
-	server, translator := serve.New(c.Log), &translate.Translator{}
+	server := serve.New(c.Log)
 	c.Status.serve(server)
 	ready := make(chan struct{})
-	once := sync.OnceFunc(func() { close(ready) })
 	watched := make(chan error, 1)
 	go func() {
 		defer cancel()
-		watched <- file.New(c.PolicyDir, c.Log).Run(ctx, func(set *objects.Set, problems []model.Problem) {
-			if set == nil {
-				c.Status.update(c.Log, problems)
-				return
-			}
-			m, more := set.Model()
-			changes := server.Update(translator.Next(m))
-			c.applied(m, changes, slices.Concat(problems, more))
-			once()
-		})
+		watched <- file.New(c.PolicyDir, c.Log).Run(ctx, c.applyTo(server, sync.OnceFunc(func() { close(ready) })))
 	}()
 	// Nodes are answered once there is something to say: a node that comes first,
 	// or with a configuration that it has saved, would else be told that nothing
@@ -80,13 +70,24 @@ func Run(ctx context.Context, c Config) error {
 	return served
 }
 
-// applied tells what is served now.
-func (c Config) applied(m *model.Model, changes serve.Changes, problems []model.Problem) {
-	problems = model.SortProblems(problems)
-	generation := c.Status.update(c.Log, problems)
-	if changes != (serve.Changes{}) {
-		c.Log.Info("policy applied", "generation", generation, "services", len(m.Services), "workloads", len(m.Workloads),
-			"changed", changes.Changed, "removed", changes.Removed, "problems", len(problems))
+// applyTo returns what makes a set of objects what a server serves, and tells of
+// it; ready is called when there is something to serve.
+func (c Config) applyTo(server *serve.Server, ready func()) func(*objects.Set, []model.Problem) {
+	translator := &translate.Translator{}
+	return func(set *objects.Set, problems []model.Problem) {
+		if set == nil {
+			c.Status.update(c.Log, problems)
+			return
+		}
+		m, more := set.Model()
+		problems = model.SortProblems(slices.Concat(problems, more))
+		changes := server.Update(translator.Next(m))
+		generation := c.Status.update(c.Log, problems)
+		if changes != (serve.Changes{}) {
+			c.Log.Info("policy applied", "generation", generation, "services", len(m.Services), "workloads", len(m.Workloads),
+				"changed", changes.Changed, "removed", changes.Removed, "problems", len(problems))
+		}
+		ready()
 	}
 }
 

@@ -123,11 +123,17 @@ func parse(name string, data []byte, old *contents) *contents {
 		}
 	}
 	if unclear != (place{}) {
-		for _, e := range old.entries {
-			if _, there := c.live[e.object.Key]; !there {
-				c.add(unclear, e.object)
-			}
-		}
+		c.keep(old, unclear)
 	}
 	return c
+}
+
+// keep takes over what is missing of the old contents: it may be in the document
+// that nobody understands.
+func (c *contents) keep(old *contents, at place) {
+	for _, e := range old.entries {
+		if _, there := c.live[e.object.Key]; !there {
+			c.add(at, e.object)
+		}
+	}
 }

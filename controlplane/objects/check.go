@@ -78,12 +78,23 @@ func notAddress(s string) string { return fmt.Sprintf("%q is not an IP address",
 
 // checkService refuses what the API server would.
 func checkService(s *corev1.Service) []model.Fault {
+	faults := append(checkPorts(s.Spec.Ports), checkClusterIPs(s)...)
+	switch v := s.Annotations[StanceAnnotation]; v {
+	case "", "open", "closed":
+	default:
+		faults = append(faults, model.Fault{Field: "metadata.annotations[" + StanceAnnotation + "]",
+			Reason: fmt.Sprintf("%q is neither open nor closed", v)})
+	}
+	return faults
+}
+
+func checkPorts(ports []corev1.ServicePort) []model.Fault {
 	var faults []model.Fault
 	fault := func(field, format string, args ...any) {
 		faults = append(faults, model.Fault{Field: field, Reason: fmt.Sprintf(format, args...)})
 	}
 	names, numbers := map[string]bool{}, map[string]bool{}
-	for i, p := range s.Spec.Ports {
+	for i, p := range ports {
 		field := fmt.Sprintf("spec.ports[%d]", i)
 		number := fmt.Sprintf("%s %d", protocolOf(p.Protocol), p.Port)
 		switch {
@@ -91,13 +102,18 @@ func checkService(s *corev1.Service) []model.Fault {
 			fault(field+".port", "%d is not between 1 and 65535", p.Port)
 		case numbers[number]:
 			fault(field+".port", "%s is the port of an earlier entry", number)
-		case p.Name == "" && len(s.Spec.Ports) > 1:
+		case p.Name == "" && len(ports) > 1:
 			fault(field+".name", "required where a Service has several ports")
 		case names[p.Name]:
 			fault(field+".name", "%q is the name of an earlier entry", p.Name)
 		}
 		names[p.Name], numbers[number] = true, true
 	}
+	return faults
+}
+
+func checkClusterIPs(s *corev1.Service) []model.Fault {
+	var faults []model.Fault
 	for i, ip := range clusterIPs(s) {
 		if ip == corev1.ClusterIPNone {
 			continue
@@ -107,15 +123,10 @@ func checkService(s *corev1.Service) []model.Fault {
 			field = fmt.Sprintf("spec.clusterIPs[%d]", i)
 		}
 		if addr, err := netip.ParseAddr(ip); err != nil || addr.Zone() != "" {
-			fault(field, "%s", notAddress(ip))
+			faults = append(faults, model.Fault{Field: field, Reason: notAddress(ip)})
 		} else if why := unfit(addr.Unmap()); why != "" {
-			fault(field, "%s is %s: no Service can have it", ip, why)
+			faults = append(faults, model.Fault{Field: field, Reason: fmt.Sprintf("%s is %s: no Service can have it", ip, why)})
 		}
-	}
-	switch v := s.Annotations[StanceAnnotation]; v {
-	case "", "open", "closed":
-	default:
-		fault("metadata.annotations["+StanceAnnotation+"]", "%q is neither open nor closed", v)
 	}
 	return faults
 }

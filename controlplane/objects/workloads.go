@@ -26,18 +26,7 @@ func (j *join) workloads() []model.Workload {
 		if own, ok := p.Value.Labels[MeshLabel]; ok {
 			label = own // the pod's own word wins
 		}
-		if label != MeshEnabled || !runs(p.Value) {
-			if label == MeshEnabled && p.Value.Spec.NodeName == "" && p.Value.Annotations[NetnsAnnotation] != "" {
-				j.problem(p.Ref, "spec.nodeName", "not enrolled: no node is named (the --node-name of one)")
-			}
-			continue
-		}
-		if p.Value.Spec.HostNetwork {
-			// The host's namespace is everybody's: capturing one pod would
-			// capture the node. Only a pod that asks for it is told so.
-			if p.Value.Labels[MeshLabel] == MeshEnabled {
-				j.problem(p.Ref, "spec.hostNetwork", "not enrolled: a pod on the host's network cannot be captured")
-			}
+		if label != MeshEnabled || !j.enrollable(p) {
 			continue
 		}
 		w := workload(p)
@@ -54,6 +43,25 @@ func (j *join) workloads() []model.Workload {
 		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.UID, b.UID))
 	})
 	return j.uniqueUIDs(out)
+}
+
+// enrollable says whether a pod that is to be enrolled can be.
+func (j *join) enrollable(p Placed[corev1.Pod]) bool {
+	switch {
+	case p.Value.Spec.NodeName == "" && p.Value.Annotations[NetnsAnnotation] != "":
+		j.problem(p.Ref, "spec.nodeName", "not enrolled: no node is named (the --node-name of one)")
+		return false
+	case !runs(p.Value):
+		return false
+	case p.Value.Spec.HostNetwork:
+		// The host's namespace is everybody's: capturing one pod would
+		// capture the node. Only a pod that asks for it is told so.
+		if p.Value.Labels[MeshLabel] == MeshEnabled {
+			j.problem(p.Ref, "spec.hostNetwork", "not enrolled: a pod on the host's network cannot be captured")
+		}
+		return false
+	}
+	return true
 }
 
 // namespaceLabels are the mesh labels of all namespaces. "default" always exists.

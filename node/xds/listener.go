@@ -152,15 +152,8 @@ func (l *listener) decodeChains(m *listenerv3.Listener) error {
 
 // decodeDetect takes an HTTP chain and a TCP chain for the rest.
 func (l *listener) decodeDetect(m *listenerv3.Listener) error {
-	if n := len(m.GetListenerFilters()); n != 1 {
-		return refuse("listener_filters", "%d of them; only %s is supported", n, wellknown.HTTPInspector)
-	}
-	inspector := m.GetListenerFilters()[0]
-	if err := only(inspector, "name", "typed_config"); err != nil {
-		return item("listener_filters", 0, err)
-	}
-	if err := unpack(inspector.GetTypedConfig(), &inspectorv3.HttpInspector{}); err != nil {
-		return at("listener_filters[0].typed_config", err)
+	if err := onlyInspector(m.GetListenerFilters()); err != nil {
+		return err
 	}
 	chain := m.GetFilterChains()[0]
 	if err := only(chain.GetFilterChainMatch(), "application_protocols"); err != nil {
@@ -192,6 +185,17 @@ func (l *listener) decodeDetect(m *listenerv3.Listener) error {
 	}
 	l.service.Backend = backend
 	return nil
+}
+
+// onlyInspector accepts the filter that looks at the first bytes.
+func onlyInspector(filters []*listenerv3.ListenerFilter) error {
+	if n := len(filters); n != 1 {
+		return refuse("listener_filters", "%d of them; only %s is supported", n, wellknown.HTTPInspector)
+	}
+	if err := only(filters[0], "name", "typed_config"); err != nil {
+		return item("listener_filters", 0, err)
+	}
+	return at("listener_filters[0].typed_config", unpack(filters[0].GetTypedConfig(), &inspectorv3.HttpInspector{}))
 }
 
 // onlyFilter returns the single filter of a chain that uses no other fields.

@@ -134,23 +134,7 @@ func decodeMatch(m *routev3.RouteMatch) (table.MatchInput, error) {
 	if c := m.GetCaseSensitive(); c != nil && !c.GetValue() {
 		return match, refuse("case_sensitive", "false is not supported")
 	}
-	switch path := m.GetPathSpecifier().(type) {
-	case *routev3.RouteMatch_Prefix:
-		match.PathKind, match.Path = table.PathStartsWith, path.Prefix
-		if path.Prefix == "/" {
-			match.PathKind = table.PathPrefix
-		}
-	case *routev3.RouteMatch_PathSeparatedPrefix:
-		match.PathKind, match.Path = table.PathPrefix, path.PathSeparatedPrefix
-	case *routev3.RouteMatch_Path:
-		match.PathKind, match.Path = table.PathExact, path.Path
-	case *routev3.RouteMatch_SafeRegex:
-		match.PathKind, match.Path = table.PathRegexp, path.SafeRegex.GetRegex()
-		err = at("safe_regex", onlyRegex(path.SafeRegex))
-	default:
-		err = refuse("path_specifier", "missing")
-	}
-	if err != nil {
+	if err := decodePath(&match, m); err != nil {
 		return match, err
 	}
 	for i, h := range m.GetHeaders() {
@@ -166,6 +150,27 @@ func decodeMatch(m *routev3.RouteMatch) (table.MatchInput, error) {
 		match.Query = append(match.Query, v)
 	}
 	return match, nil
+}
+
+// decodePath reads the condition on the path.
+func decodePath(match *table.MatchInput, m *routev3.RouteMatch) error {
+	switch path := m.GetPathSpecifier().(type) {
+	case *routev3.RouteMatch_Prefix:
+		match.PathKind, match.Path = table.PathStartsWith, path.Prefix
+		if path.Prefix == "/" {
+			match.PathKind = table.PathPrefix
+		}
+	case *routev3.RouteMatch_PathSeparatedPrefix:
+		match.PathKind, match.Path = table.PathPrefix, path.PathSeparatedPrefix
+	case *routev3.RouteMatch_Path:
+		match.PathKind, match.Path = table.PathExact, path.Path
+	case *routev3.RouteMatch_SafeRegex:
+		match.PathKind, match.Path = table.PathRegexp, path.SafeRegex.GetRegex()
+		return at("safe_regex", onlyRegex(path.SafeRegex))
+	default:
+		return refuse("path_specifier", "missing")
+	}
+	return nil
 }
 
 // onlyRegex refuses what Envoy's RegexMatcher has besides the expression.

@@ -54,7 +54,7 @@ func sayAndWait(text string) script {
 
 // flood writes head, and piece until the other side closes.
 func flood(head, piece string) script {
-	piece = strings.Repeat(strings.ReplaceAll(piece, "|", "\r\n"), 100)
+	piece = strings.Repeat(strings.ReplaceAll(piece, "|", "\r\n"), 2000)
 	return func(c *net.TCPConn, q *http.Request) bool {
 		say(head)(c, q)
 		for {

@@ -88,7 +88,7 @@ func (d *drip) finish(t *testing.T) {
 	t.Logf("%.1f MiB resident with %d slow clients", float64(d.s.memory("VmRSS"))/(1<<20), slowHeads+slowBodies+slowReaders)
 	d.s.each(t, len(d.heads), func(i int) error { return readStatus(d.heads[i], 408, "client_timeout") })
 	d.s.each(t, slowReaders, func(i int) error {
-		if n, err := io.CopyN(io.Discard, d.other[slowBodies+i], 1<<20); err != nil {
+		if n, err := io.CopyN(io.Discard, d.other[slowBodies+i], 200_000); err != nil {
 			return fmt.Errorf("a slow reader got %d bytes: %w", n, err)
 		}
 		return nil

@@ -50,7 +50,9 @@ type stage struct {
 func newStage(t *testing.T) *stage {
 	w := world.ForTest(t, world.Config{})
 	s := &stage{T: w, t: t}
-	s.client, s.server = w.Pod("client", world.PodConfig{}), w.Pod("server", world.PodConfig{})
+	// The kernel's buffers are small, so that floods soon have to wait.
+	small := world.PodConfig{Sysctls: map[string]string{"ipv4/tcp_wmem": "4096 16384 131072", "ipv4/tcp_rmem": "4096 65536 131072"}}
+	s.client, s.server = w.Pod("client", small), w.Pod("server", small)
 	person, honest := w.Pod("good", world.PodConfig{}), w.Pod("honest", world.PodConfig{})
 	if _, err := honest.HTTPPeer(t.Context(), 8080, peer.Faults{}, ""); err != nil {
 		t.Fatal(err)
@@ -197,7 +199,7 @@ func startGood(t *testing.T, from *world.Pod, url string) *goodClient {
 	g.client.Timeout = patience
 	for range 4 {
 		g.running.Go(func() {
-			tick := time.NewTicker(5 * time.Millisecond)
+			tick := time.NewTicker(20 * time.Millisecond)
 			defer tick.Stop()
 			for {
 				select {

@@ -26,8 +26,8 @@ const (
 	keepCount           = 3
 )
 
-// dial makes a new connection in the workload's namespace.
-func (l *Lease) dial(workload uint32) (*reactor.Conn, error) {
+// dial makes a new connection in the workload's namespace, until by (0: never).
+func (l *Lease) dial(workload uint32, by int64) (*reactor.Conn, error) {
 	e := l.endpoint
 	config := &l.pools.registry.config
 	fd, err := config.Dialer.Socket(workload, e.addr.Addr().Is6())
@@ -38,7 +38,11 @@ func (l *Lease) dial(workload uint32) (*reactor.Conn, error) {
 		_ = unix.Close(fd)
 		return nil, fmt.Errorf("prepare socket: %w: %w", errSocket, err)
 	}
-	c, err := l.pools.loop.Connect(fd, e.addr, l.members.table.ConnectTimeout)
+	timeout := l.members.table.ConnectTimeout
+	if by != 0 {
+		timeout = max(1, min(timeout, time.Duration(by-l.pools.loop.Now())))
+	}
+	c, err := l.pools.loop.Connect(fd, e.addr, timeout)
 	if err != nil {
 		return nil, fmt.Errorf("connect %s: %w", e.addr, err)
 	}

@@ -32,13 +32,19 @@ func (l *Lease) Table() *table.Backend { return l.members.table }
 // endpoint had closed already. An error is told apart by ConnectFault. The
 // connection must be given to Keep or Drop, once.
 func (l *Lease) Conn(workload uint32, fresh bool) (c *reactor.Conn, reused bool, err error) {
+	return l.ConnBy(workload, fresh, 0)
+}
+
+// ConnBy is Conn that ends a connect at a time on the loop's clock, if that is
+// before the backend's own bound; 0: never.
+func (l *Lease) ConnBy(workload uint32, fresh bool, by int64) (c *reactor.Conn, reused bool, err error) {
 	l.pool = l.pools.of(poolKey{l.endpoint, workload})
 	if !fresh {
 		if c := l.pools.take(l.pool); c != nil {
 			return c, true, nil
 		}
 	}
-	c, err = l.dial(workload)
+	c, err = l.dial(workload, by)
 	return c, false, err
 }
 

@@ -93,7 +93,8 @@ func (x *exchange) prepare(f *table.Forward, share *table.Share) {
 	if f.Rewrite != nil {
 		x.rewrite(f.Rewrite)
 	}
-	if f.RequestTimeout > 0 {
+	if x.expires = 0; f.RequestTimeout > 0 {
+		x.expires = x.engine.loop.Now() + int64(f.RequestTimeout)
 		x.engine.loop.After(&x.deadline, f.RequestTimeout)
 	}
 	x.client.OnReset(x.onReset)
@@ -180,27 +181,6 @@ func (x *exchange) hangUp() {
 	} else {
 		x.lease.Drop(up)
 	}
-}
-
-// connect takes a connection from the pool, or makes one.
-func (x *exchange) connect(fresh bool) (reason telemetry.Reason) {
-	c, reused, err := x.lease.Conn(x.session.report.Source.ID, fresh)
-	x.attempt.Reused = reused
-	x.sent, x.begun, x.keep, x.ended = 0, false, false, clientEnd{}
-	if err == nil {
-		x.up = c
-		if x.cause == telemetry.None {
-			return telemetry.None
-		}
-		x.keep = true // nothing was written
-		return x.cause
-	}
-	if x.cause != telemetry.None {
-		return x.cause
-	}
-	x.outcome, reason = upstream.ConnectFault(err)
-	x.attempt.Outcome = telemetry.OutcomeConnect
-	return reason
 }
 
 // awaitHead reads until out begins with the head of the final response.
@@ -320,7 +300,7 @@ func (x *exchange) retry(failure telemetry.Reason) bool {
 	tried := retry.Attempt{
 		Fault: fault(failure), Status: uint16(x.attempt.Status), Retries: x.retries,
 		Sent: x.sent > 0, Idempotent: retry.Idempotent(x.request.Method()),
-		Replayable: x.replayable(), Answered: x.committed,
+		Replayable: x.replayable(), Answered: x.committed || x.informed,
 	}
 	switch x.policy.Decide(tried) {
 	case retry.NotReplayable:
@@ -380,11 +360,3 @@ func (x *exchange) refused() bool {
 // replayable says that the whole of the body that was taken from the client is
 // at hand.
 func (x *exchange) replayable() bool { return !x.upload.overflowed }
-
-func (x *exchange) attemptTimedOut() {
-	x.slow = true
-	if x.up != nil {
-		x.up.ReadBy(1)
-		x.up.WriteBy(1)
-	}
-}

@@ -15,9 +15,9 @@ import (
 type exchange struct {
 	// set at construction
 	engine   *Engine
-	onReset  func() // clientReset, bound once
-	onEnd    func() // clientEnded, bound once
-	deadline reactor.Timer
+	onReset  func()        // clientReset, bound once
+	onEnd    func()        // clientEnded, bound once
+	deadline reactor.Timer // the request's
 	patience reactor.Timer // the attempt's
 
 	// set while a session has it
@@ -41,6 +41,7 @@ type exchange struct {
 	edits   editor // of the response
 	changes editor // of the request
 	target  []byte // scratch for a rewritten target
+	expires int64  // when deadline fires; 0: never
 
 	// the attempts; owned by attempt.go
 	try
@@ -55,8 +56,10 @@ type exchange struct {
 	piece     piece
 
 	// how it ends
+	open       bool             // begun and not ended
 	cause      telemetry.Reason // of an interrupt; the first one stands
-	committed  bool             // bytes went to the client
+	informed   bool             // an informational response went to the client
+	committed  bool             // bytes of the final one did
 	persist    bool             // the client's connection can carry another request
 	linger     bool             // the client may still be sending
 	connReason telemetry.Reason // why the connection is over, where it is a fault
@@ -171,7 +174,7 @@ func (x *exchange) begin() {
 	x.cause, x.connReason = telemetry.None, telemetry.None
 	x.pause = reactor.Signal{}
 	x.upload.begin()
-	x.committed, x.linger = false, false
+	x.informed, x.committed, x.linger = false, false, false
 	x.persist = x.request.KeepAlive && !x.session.draining
 	x.rule, x.forward, x.backend = nil, nil, nil
 	x.first = nil
@@ -183,6 +186,7 @@ func (x *exchange) begin() {
 		Start: x.started, BytesIn: int64(x.headSize),
 	}
 	x.engine.recorder.RequestBegan(&x.report)
+	x.open = true
 }
 
 // pin looks up what the origin means in the newest tables, and stays with them.
@@ -242,9 +246,21 @@ func (x *exchange) end() {
 	if x.request.Len() > 0 || x.headSize > 0 {
 		x.report.Method, x.report.Path = x.request.Method(), x.request.Path()
 	}
+	x.open = false
 	x.engine.recorder.RequestEnded(&x.report)
 	x.report.Method, x.report.Path = nil, nil
 	x.nextInput()
+}
+
+// abandon reports a request that a panic has ended.
+func (x *exchange) abandon() {
+	x.deadline.Stop()
+	x.patience.Stop()
+	if x.open {
+		x.open = false
+		x.report.Reason, x.report.End = telemetry.Panic, x.engine.loop.Clock()
+		x.engine.recorder.RequestEnded(&x.report)
+	}
 }
 
 // nextInput moves what was read behind this request to the front, for the next.

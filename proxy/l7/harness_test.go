@@ -41,8 +41,13 @@ type world struct {
 
 func newWorld(t testing.TB, limits l7.Limits) *world {
 	t.Helper()
+	return newWorldOf(t, limits, proxytest.Sockets{})
+}
+
+func newWorldOf(t testing.TB, limits l7.Limits, dialer upstream.Dialer) *world {
+	t.Helper()
 	w := &world{t: t, reactor: proxytest.Start(t, 1), metrics: telemetry.NewRegistry(1, nil)}
-	w.registry = upstream.NewRegistry(upstream.Config{Loops: 1, Dialer: proxytest.Sockets{}})
+	w.registry = upstream.NewRegistry(upstream.Config{Loops: 1, Dialer: dialer})
 	w.source = telemetry.Source{ID: 1, Label: "shop/web-0"}
 	loop := w.reactor.Loop(0)
 	w.engine = l7.NewEngine(l7.Config{

@@ -5,7 +5,6 @@ import (
 	"os"
 
 	"github.com/culvert-mesh/culvert/proxy/http1"
-	"github.com/culvert-mesh/culvert/proxy/l4"
 	"github.com/culvert-mesh/culvert/proxy/telemetry"
 	"github.com/culvert-mesh/culvert/proxy/upstream"
 )
@@ -16,7 +15,7 @@ func (x *exchange) relay() telemetry.Reason {
 	x.report.Status = x.response.Status()
 	x.attempt.Status = x.response.Status()
 	if x.response.Status() == 101 {
-		x.tunnel()
+		x.switchProtocols()
 		return telemetry.None
 	}
 	if !x.body.Done() || x.upload.running || x.session.draining {
@@ -227,7 +226,7 @@ func (x *exchange) inform() telemetry.Reason {
 	x.reply = http1.ResponseHead{ClientMinor: x.request.Minor}
 	head := x.response.AppendHead(e.buffer(smallBuffer), &x.reply)
 	x.client.WriteBy(after(e.loop.Now(), e.limits.WriteTimeout))
-	x.committed = true
+	x.informed = true
 	n, err := x.client.Write(head)
 	x.report.BytesOut += int64(n)
 	e.free(head)
@@ -236,36 +235,4 @@ func (x *exchange) inform() telemetry.Reason {
 		x.interrupt(telemetry.ClientGone)
 	}
 	return x.cause
-}
-
-// tunnel forwards a 101 and then bytes both ways until both sides are done
-// (RFC 9110 7.8). The lease is held as long.
-func (x *exchange) tunnel() {
-	e := x.engine
-	x.deadline.Stop()
-	x.client.OnEnd(nil) // the tunnel passes it on behind the bytes
-	x.persist = false
-	x.reply = http1.ResponseHead{ClientMinor: x.request.Minor, Edits: x.edits.list}
-	x.replyBody.Start(x.response.Framing())
-	head := x.response.AppendHead(e.buffer(smallBuffer), &x.reply)
-	ok := x.pass(head, nil)
-	e.free(head)
-	if !ok {
-		x.lost(telemetry.ClientGone)
-		return
-	}
-	x.lease.Learn(upstream.OK)
-	x.report.End = e.loop.Clock() // the request's; what follows is the connection's
-	result := l4.Pipe(l4.Config{
-		Client: x.client, Upstream: x.up, Buffers: &e.pipes, Meter: x.session.report.Flow(),
-		FromClient: x.in[x.headSize:], FromUpstream: x.out[x.replySize:],
-	})
-	x.headSize = len(x.in)
-	x.session.report.BytesIn += int64(result.In)
-	x.session.report.BytesOut += int64(result.Out)
-	x.outcome, x.attempt.Outcome = upstream.OK, telemetry.OutcomeOK
-	if result.Reason == telemetry.UpstreamReset {
-		x.outcome, x.attempt.Outcome = upstream.Reset, telemetry.OutcomeReset
-	}
-	x.report.Reason, x.connReason = result.Reason, result.Reason
 }

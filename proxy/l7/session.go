@@ -36,6 +36,7 @@ type Session struct {
 	// before; nil nearly always.
 	early    []byte
 	current  *exchange // while a coroutine runs
+	upgrade  *upgrade  // after a 101
 	idleTill int64     // when an idle connection is closed; 0: never
 	state    sessionState
 	draining bool
@@ -81,13 +82,16 @@ func (s *Session) Ready(c *reactor.Conn) {
 }
 
 // Run is reactor.Task's: it serves requests until the connection is idle or
-// over. An exchange that a panic went through is not used again.
+// over. An exchange that a panic went through is not used again, and the client
+// gets a reset, which cannot pass for the end of a response.
 func (s *Session) Run() {
 	x := s.engine.take(s)
 	s.current = x
 	clean := false
 	defer func() {
 		if !clean {
+			x.abandon()
+			s.conn.Abort()
 			s.end(telemetry.Panic)
 		}
 	}()
@@ -107,6 +111,11 @@ func (s *Session) serve(x *exchange) {
 			return
 		}
 		x.handle()
+		if s.upgrade != nil {
+			x.dropInput()
+			s.upgrade.begin()
+			return
+		}
 		if !x.persist {
 			s.close(x)
 			return
@@ -147,15 +156,23 @@ func (s *Session) end(reason telemetry.Reason) {
 }
 
 // close ends a connection after the last response on it, in the way that lets
-// the client read that response: where the client may still be sending, a
-// close would make the kernel answer with a reset, which may overtake it.
+// the client read that response: where the client may still be sending, or has
+// sent more than was asked for, a close would make the kernel answer with a
+// reset, which may overtake it (RFC 9112 9.6).
 func (s *Session) close(x *exchange) {
 	reason := x.connReason
-	if x.linger && s.conn.CloseWrite() == nil {
+	if (x.linger || reason == telemetry.None && s.more(x)) && s.conn.CloseWrite() == nil {
 		x.drain(after(s.engine.loop.Now(), s.engine.limits.LingerTimeout))
 	}
 	x.dropInput()
 	s.end(reason)
+}
+
+// more says that there is input behind the last request.
+func (s *Session) more(x *exchange) bool {
+	var one [1]byte
+	n, _ := s.conn.Peek(one[:])
+	return n > 0 || len(x.in) > 0
 }
 
 // Drain makes the response in flight, or the next one, the last. Idle says that
@@ -180,8 +197,12 @@ func (s *Session) End(reason telemetry.Reason) {
 
 // Abort closes the connection, a request on it or not, with a reset.
 func (s *Session) Abort() {
-	if s.state == parked {
+	switch {
+	case s.state == parked:
 		s.end(telemetry.Draining)
+		return
+	case s.upgrade != nil:
+		s.upgrade.tunnel.Close(telemetry.Draining)
 		return
 	}
 	s.conn.Abort()

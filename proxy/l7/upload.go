@@ -71,9 +71,20 @@ func (u *uploader) stop() {
 	}
 }
 
-// Run is reactor.Task's.
+// Run is reactor.Task's. A panic ends the request.
 func (u *uploader) Run() {
-	defer u.finished()
+	clean := false
+	defer func() {
+		if !clean {
+			u.x.interrupt(telemetry.Panic)
+		}
+		u.finished()
+	}()
+	u.upload()
+	clean = true
+}
+
+func (u *uploader) upload() {
 	x := u.x
 	for !x.body.Done() && !u.stopping && !u.broken {
 		x.client.ReadBy(after(x.engine.loop.Now(), u.patience()))
@@ -138,7 +149,7 @@ func (u *uploader) keep(data []byte) {
 	}
 	e := u.x.engine
 	limit := e.limits.ReplayBytes
-	if u.x.committed || len(u.x.first)+len(u.replay)+len(data) > limit {
+	if u.x.committed || u.x.informed || len(u.x.first)+len(u.replay)+len(data) > limit {
 		e.free(u.replay)
 		u.replay, u.overflowed = nil, true
 		return

@@ -32,7 +32,7 @@ func BenchmarkPolicy(b *testing.B) {
 	if err != nil || len(problems) > 0 {
 		b.Fatal(err, problems)
 	}
-	m, problems := set.Model()
+	m, problems := set.Model(nil)
 	if len(problems) > 0 {
 		b.Fatal(problems)
 	}
@@ -64,7 +64,7 @@ func BenchmarkPolicy(b *testing.B) {
 	})
 	b.Run("model", func(b *testing.B) {
 		for b.Loop() {
-			set.Model()
+			set.Model(nil)
 		}
 	})
 	b.Run("translate", func(b *testing.B) {
@@ -76,7 +76,7 @@ func BenchmarkPolicy(b *testing.B) {
 		server, translator := serve.New(slog.New(slog.DiscardHandler)), &translate.Translator{}
 		server.Update(translator.Next(m))
 		for b.Loop() {
-			m, _ := set.Model()
+			m, _ := set.Model(nil)
 			server.Update(translator.Next(m))
 		}
 	})
@@ -84,7 +84,7 @@ func BenchmarkPolicy(b *testing.B) {
 		server := serve.New(slog.New(slog.DiscardHandler))
 		server.Update(translate.Model(m))
 		for b.Loop() {
-			m, _ := set.Model()
+			m, _ := set.Model(nil)
 			server.Update(translate.Model(m))
 		}
 	})

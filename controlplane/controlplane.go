@@ -74,12 +74,14 @@ func Run(ctx context.Context, c Config) error {
 // it; ready is called when there is something to serve.
 func (c Config) applyTo(server *serve.Server, ready func()) func(*objects.Set, []model.Problem) {
 	translator := &translate.Translator{}
+	var last *model.Model
 	return func(set *objects.Set, problems []model.Problem) {
 		if set == nil {
 			c.Status.update(c.Log, problems)
 			return
 		}
-		m, more := set.Model()
+		m, more := set.Model(last)
+		last = m
 		problems = model.SortProblems(slices.Concat(problems, more))
 		changes := server.Update(translator.Next(m))
 		generation := c.Status.update(c.Log, problems)
@@ -98,7 +100,7 @@ func Check(dir string) ([]Problem, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, more := set.Model()
+	_, more := set.Model(nil)
 	return model.SortProblems(slices.Concat(problems, more)), nil
 }
 

@@ -55,7 +55,7 @@ func golden(t *testing.T, path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, more := set.Model()
+	m, more := set.Model(nil)
 	got := []txtar.File{
 		{Name: "problems", Data: lines(slices.Concat(problems, more))},
 		{Name: "xds", Data: dump(t, translate.Model(m), shown(archive.Comment))},

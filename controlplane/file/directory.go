@@ -29,6 +29,8 @@ type directory struct {
 	path    string
 	holdOff time.Duration
 	files   map[string]*contents
+	// owner is the file that each live object was taken from last.
+	owner map[objects.Key]string
 	// known says that the directory could be read once.
 	known bool
 	// failure is why the directory cannot be read; "": it can.
@@ -205,7 +207,7 @@ func (d *directory) objects() (*objects.Set, []model.Problem) {
 	}
 	slices.SortFunc(files, func(a, b *contents) int { return cmp.Compare(a.name, b.name) })
 
-	first := map[objects.Key]model.Ref{}
+	first := d.owners(files)
 	for _, f := range files {
 		problems = append(problems, f.problems...)
 		if f.failure != "" {
@@ -213,15 +215,34 @@ func (d *directory) objects() (*objects.Set, []model.Problem) {
 		}
 		for _, e := range f.entries {
 			ref := f.ref(e.at, e.object.Key)
-			if owner, taken := first[e.object.Key]; taken {
+			if owner := first[e.object.Key]; owner != ref {
 				problems = append(problems, ref.Problem("metadata.name",
 					fmt.Sprintf("ignored: it stands at %s:%d already", owner.File, owner.Line)))
 				continue
 			}
-			first[e.object.Key] = ref
 			set.Add(ref, e.object)
 		}
 	}
 	set.Sort()
 	return set, model.SortProblems(problems)
+}
+
+// owners says where each object is taken from: the first document in the file that
+// it was taken from last, so that another file cannot take it over by its name, or
+// else in the first file that has it.
+func (d *directory) owners(files []*contents) map[objects.Key]model.Ref {
+	refs := map[objects.Key]model.Ref{}
+	for _, f := range files {
+		for _, e := range f.entries {
+			k := e.object.Key
+			if at, taken := refs[k]; !taken || f.name == d.owner[k] && at.File != f.name {
+				refs[k] = f.ref(e.at, k)
+			}
+		}
+	}
+	d.owner = make(map[objects.Key]string, len(refs))
+	for k, at := range refs {
+		d.owner[k] = at.File
+	}
+	return refs
 }

@@ -14,7 +14,8 @@
 //   - A file that somebody has open for writing is read when it is closed, or when
 //     it has been open for holdOff.
 //   - A file that cannot be read keeps its objects; one that is gone loses them.
-//   - Of several objects with one kind and name the first counts.
+//   - Of several objects with one kind and name the one counts that was there before,
+//     or else the first.
 package file
 
 import (

@@ -340,3 +340,27 @@ func TestEffect(t *testing.T) {
 		}
 	}
 }
+
+// TestNobodyTakesOver: an object stays with the file that it was taken from, though
+// the name of another comes first.
+func TestNobodyTakesOver(t *testing.T) {
+	d := newDirectory(t.TempDir())
+	replace(t, d.path, "20.yaml", service("a", 20)+service("a", 21))
+	scan(t, d)
+	if live, _ := state(d); live != "a:20" {
+		t.Fatalf("live %q", live)
+	}
+	replace(t, d.path, "10.yaml", service("a", 10)+service("b", 1))
+	scan(t, d)
+	live, wrong := state(d)
+	if want := "10.yaml:2: Service default/a: metadata.name: ignored: it stands at 20.yaml:2 already (document 1)"; live != "a:20 b:1" || !strings.Contains(wrong, want) {
+		t.Fatalf("live %q, problems %q", live, wrong)
+	}
+	if err := os.Remove(filepath.Join(d.path, "20.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	scan(t, d)
+	if live, wrong := state(d); live != "a:10 b:1" || wrong != "" {
+		t.Fatalf("after the owner went: live %q, problems %q", live, wrong)
+	}
+}

@@ -40,7 +40,7 @@ func FuzzParse(f *testing.F) {
 			set.Add(second.ref(e.at, e.object.Key), e.object)
 		}
 		set.Sort()
-		if _, problems := set.Model(); problems != nil {
+		if _, problems := set.Model(nil); problems != nil {
 			for _, p := range problems {
 				if bytes.ContainsAny([]byte(p.String()), "\n\r") {
 					t.Errorf("a problem of several lines: %q", p)

@@ -35,6 +35,9 @@ func Decode(document []byte) (Object, []model.Fault) {
 		} `json:"metadata"`
 	}
 	if err := kjson.UnmarshalCaseSensitivePreserveInts(text, &head); err != nil {
+		if field, words, _ := mismatch(err); field != "" {
+			return Object{}, []model.Fault{{Field: field, Reason: words}}
+		}
 		return Object{}, []model.Fault{{Reason: "not an object with apiVersion, kind and metadata: " + reason(err)}}
 	}
 	key := Key{Kind: head.Kind, Name: model.Name{Namespace: head.Metadata.Namespace, Name: head.Metadata.Name}}

@@ -13,7 +13,9 @@ import (
 
 // Model says what the objects mean together. Problems are references that lead
 // nowhere and wishes that are not granted; the model is complete all the same.
-func (s *Set) Model() (*model.Model, []model.Problem) {
+// before is the last model, or nil: of two that want one address the one that has
+// it already keeps it.
+func (s *Set) Model(before *model.Model) (*model.Model, []model.Problem) {
 	j := &join{set: s, services: map[model.Name]*model.Service{}, external: map[model.Name]bool{}}
 	out := &model.Model{}
 	for _, v := range s.Services {
@@ -22,10 +24,10 @@ func (s *Set) Model() (*model.Model, []model.Problem) {
 			j.services[service.Name] = service
 		}
 	}
-	j.checkOrigins()
+	j.checkOrigins(before)
 	j.endpoints()
 	j.routes(out.Services)
-	out.Workloads = j.workloads()
+	out.Workloads = j.workloads(before)
 	return out, model.SortProblems(j.problems)
 }
 
@@ -82,9 +84,18 @@ func (j *join) service(v Placed[corev1.Service]) *model.Service {
 	return out
 }
 
-// checkOrigins takes an address from every Service but the first that has it, in
-// the order of the files: an origin means one service only.
-func (j *join) checkOrigins() {
+// checkOrigins takes an address from every Service but one: an origin means one
+// service only. It is the one that had the address before, or else the first in the
+// order of the files.
+func (j *join) checkOrigins(before *model.Model) {
+	had := map[netip.Addr]model.Name{}
+	if before != nil {
+		for _, s := range before.Services {
+			for _, a := range s.Addresses {
+				had[a] = s.Name
+			}
+		}
+	}
 	inOrder := slices.Clone(j.set.Services)
 	slices.SortStableFunc(inOrder, func(a, b Placed[corev1.Service]) int {
 		return cmp.Or(cmp.Compare(a.Ref.File, b.Ref.File), cmp.Compare(a.Ref.Document, b.Ref.Document))
@@ -92,13 +103,22 @@ func (j *join) checkOrigins() {
 	owner := map[netip.Addr]model.Name{}
 	for _, v := range inOrder {
 		s := j.services[v.Ref.Name]
+		for i := 0; s != nil && i < len(s.Addresses); i++ {
+			if a := s.Addresses[i]; had[a] == s.Name {
+				owner[a] = s.Name
+			}
+		}
+	}
+	for _, v := range inOrder {
+		s := j.services[v.Ref.Name]
 		if s == nil {
 			continue // ExternalName
 		}
 		kept := make([]netip.Addr, 0, len(s.Addresses))
 		for _, a := range s.Addresses {
-			if first, taken := owner[a]; taken {
-				j.problem(v.Ref, "spec.clusterIPs", "%s belongs to Service %s", a, first)
+			first, taken := owner[a]
+			if taken && first != s.Name || slices.Contains(kept, a) {
+				j.problem(v.Ref, "spec.clusterIPs", "%s belongs to Service %s already", a, first)
 				continue
 			}
 			owner[a] = s.Name

@@ -13,12 +13,13 @@ import (
 
 func itoa(i int) string { return strconv.Itoa(i) }
 
-// workloads are the enrolled pods that run somewhere.
-func (j *join) workloads() []model.Workload {
+// workloads are the enrolled pods that run somewhere. Those that are enrolled
+// already come first, so that nobody takes their namespace or uid.
+func (j *join) workloads(before *model.Model) []model.Workload {
 	labels := j.namespaceLabels()
 	owner := map[string]model.Name{}
 	var out []model.Workload
-	for _, p := range j.set.Pods {
+	for _, p := range incumbentsFirst(j.set.Pods, before) {
 		label, exists := labels[p.Ref.Name.Namespace]
 		if !exists {
 			j.problem(p.Ref, "metadata.namespace", "Namespace %s does not exist", p.Ref.Name.Namespace)
@@ -39,10 +40,33 @@ func (j *join) workloads() []model.Workload {
 		}
 		out = append(out, w)
 	}
-	slices.SortFunc(out, func(a, b model.Workload) int {
+	slices.SortStableFunc(out, func(a, b model.Workload) int {
 		return cmp.Or(cmp.Compare(a.Node, b.Node), cmp.Compare(a.UID, b.UID))
 	})
 	return j.uniqueUIDs(out)
+}
+
+func incumbentsFirst(pods []Placed[corev1.Pod], before *model.Model) []Placed[corev1.Pod] {
+	if before == nil {
+		return pods
+	}
+	type identity struct {
+		name       model.Name
+		uid, netns string
+	}
+	had := make(map[identity]bool, len(before.Workloads))
+	for _, w := range before.Workloads {
+		had[identity{w.Name, w.UID, w.Netns}] = true
+	}
+	var first, rest []Placed[corev1.Pod]
+	for _, p := range pods {
+		if w := workload(p); had[identity{w.Name, w.UID, w.Netns}] {
+			first = append(first, p)
+		} else {
+			rest = append(rest, p)
+		}
+	}
+	return append(first, rest...)
 }
 
 // enrollable says whether a pod that is to be enrolled can be.

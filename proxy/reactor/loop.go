@@ -14,6 +14,7 @@ const (
 	eventBatch   = 256
 	tickInterval = int64(40 * time.Millisecond) // the contract of Config.Tick is 50
 	cedeInterval = int64(8 * time.Millisecond)  // less than the runtime's time slice of 10
+	longWait     = int64(4 * time.Millisecond)  // a loop that waits so long is not busy
 	wakeSlot     = -1                           // the eventfd's slot in epoll data
 )
 
@@ -238,18 +239,23 @@ func (l *Loop) wait() {
 	} else {
 		l.read()
 		l.counters.lap(l.now)
+		began := l.now
 		n, _ = block(l.epfd, l.events[:], l.timeout())
 		l.read()
+		if l.now-began >= longWait {
+			l.ceded = l.now
+		}
 		l.counters.resume(l.now)
 	}
 	l.event, l.eventsEnd = 0, max(n, 0) // an interrupted call is an empty turn
 }
 
-// cede goes through Go's scheduler before a wait, now and then. A wait alone does not count as a
-// pause there (Go 1.26): after 10 ms the runtime's monitor thread takes the loop for a goroutine
-// that hogs its processor, takes the processor away in every wait that it meets and signals the
-// thread otherwise, and for that wakes every 70 us. That cost a fifth of the node's CPU per request
-// at 64 connections on a busy machine.
+// cede goes through Go's scheduler before a wait, now and then while the loop is busy. Neither a
+// wait nor a coroutine counts as a pause there (Go 1.26): after 10 ms the runtime's monitor takes
+// the loop for a goroutine that hogs its processor, takes the processor away in every wait that it
+// meets, signals the thread otherwise, and wakes every 70 us for that. That was a fifth of the
+// node's CPU per request at 64 connections on a busy machine. A loop with little to do is better off
+// without its processor: then the monitor sleeps too.
 func (l *Loop) cede() {
 	if l.now-l.ceded >= cedeInterval {
 		l.ceded = l.now

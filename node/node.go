@@ -149,7 +149,8 @@ func (n *node) tick(loop int, _ int64) {
 }
 
 func (n *node) panicked(loop int, v any, stack []byte) {
-	n.cfg.Log.Error("a connection ended in a panic", "loop", loop, "panic", fmt.Sprint(v), "stack", string(stack))
+	n.telemetry.Note(slog.LevelError, "a connection ended in a panic",
+		slog.Int("loop", loop), slog.String("panic", fmt.Sprint(v)), slog.String("stack", string(stack)))
 }
 
 // ready is nil when a configuration is applied and every loop answers.

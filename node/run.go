@@ -74,8 +74,8 @@ func (p *part) end() error {
 func (n *node) run(ctx context.Context, ports ports) error {
 	over := make(chan string, 8)
 	parts := []*part{
+		start("proxy", over, n.server.Run), // before the loops, because it logs for them
 		start("loops", over, n.group.Run),
-		start("proxy", over, n.server.Run),
 		start("workloads", over, n.pods.run),
 		start("admin", over, func(ctx context.Context) error { return admin.Run(ctx, n.adminConfig(ports)) }),
 		start("xds", over, n.client.Run),

@@ -118,8 +118,14 @@ func New(c Config) (*Server, error) {
 	return s, nil
 }
 
-// Run logs what happens to endpoints until ctx is done.
-func (s *Server) Run(ctx context.Context) error { return s.registry.Run(ctx) }
+// Run logs what happens to endpoints, and what loops have to say, until ctx is
+// done.
+func (s *Server) Run(ctx context.Context) error {
+	var lines sync.WaitGroup
+	lines.Go(func() { _ = s.config.Telemetry.Run(ctx) }) // it ends in no other way
+	defer lines.Wait()
+	return s.registry.Run(ctx)
+}
 
 // Publish makes snapshot the one that requests and connections from now on are
 // decided by. Any goroutine; calls are taken one after the other.

@@ -1,14 +1,13 @@
 package telemetry
 
 import (
-	"context"
 	"log/slog"
 	"net/netip"
 	"time"
 )
 
-// logRequest writes the access line of one request. It allocates and it writes
-// on the loop; debug logging is for finding faults, not for production load.
+// logRequest queues the access line of one request. It allocates: debug logging is
+// for finding faults, not for production load.
 func (r *Recorder) logRequest(rep *Report) {
 	attrs := []slog.Attr{
 		slog.String("source", rep.Conn.Source.Label),
@@ -29,10 +28,10 @@ func (r *Recorder) logRequest(rep *Report) {
 		attrs = append(attrs, slog.String("backend", rep.Backend.Name))
 	}
 	attrs = appendEndpoint(attrs, rep.Endpoint)
-	r.log.LogAttrs(context.Background(), slog.LevelDebug, "request", attrs...)
+	r.lines.put(slog.LevelDebug, "request", attrs...)
 }
 
-// logConn writes the line of one connection.
+// logConn queues the line of one connection.
 func (r *Recorder) logConn(c *ConnReport) {
 	attrs := []slog.Attr{
 		slog.String("source", c.Source.Label),
@@ -54,7 +53,7 @@ func (r *Recorder) logConn(c *ConnReport) {
 		attrs = append(attrs, slog.String("backend", c.Backend.Name))
 	}
 	attrs = appendEndpoint(attrs, c.Endpoint)
-	r.log.LogAttrs(context.Background(), slog.LevelDebug, "connection", attrs...)
+	r.lines.put(slog.LevelDebug, "connection", attrs...)
 }
 
 func appendEndpoint(attrs []slog.Attr, endpoint netip.AddrPort) []slog.Attr {

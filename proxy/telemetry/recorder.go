@@ -1,7 +1,6 @@
 package telemetry
 
 import (
-	"context"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -18,7 +17,7 @@ const retention = 10 * time.Minute
 // cache line. Nothing is allocated once a series exists.
 type Recorder struct {
 	// set at construction
-	log *slog.Logger
+	lines *lines
 
 	// owned by the loop; read by Registry.Collect through the atomic heads
 	requests  series[requestLabels, requestCounters]
@@ -94,7 +93,7 @@ func (r *Recorder) RequestBegan(rep *Report) {
 	rep.Conn.Flow().live.Add(1)
 }
 
-// RequestEnded counts a finished request and writes the access line where debug
+// RequestEnded counts a finished request and queues the access line where debug
 // logging is on. Exactly once per request.
 func (r *Recorder) RequestEnded(rep *Report) {
 	f := rep.Conn.Flow()
@@ -110,7 +109,7 @@ func (r *Recorder) RequestEnded(rep *Report) {
 	s.duration.value.observe(time.Duration(rep.End - rep.Start))
 	s.requests.used, s.duration.used = rep.End, rep.End
 
-	if r.log.Enabled(context.Background(), slog.LevelDebug) {
+	if r.lines.enabled(slog.LevelDebug) {
 		r.logRequest(rep)
 	}
 }
@@ -179,7 +178,7 @@ func (r *Recorder) ConnOpened(c *ConnReport) {
 	c.flow.value.opened(c.HTTP)
 }
 
-// ConnEnded counts a connection as closed and writes its line where debug
+// ConnEnded counts a connection as closed and queues its line where debug
 // logging is on. Exactly once per connection, with or without ConnOpened.
 func (r *Recorder) ConnEnded(c *ConnReport) {
 	switch {
@@ -191,7 +190,7 @@ func (r *Recorder) ConnEnded(c *ConnReport) {
 	default:
 		r.unknown[c.Reason].Add(1)
 	}
-	if r.log.Enabled(context.Background(), slog.LevelDebug) {
+	if r.lines.enabled(slog.LevelDebug) {
 		r.logConn(c)
 	}
 }

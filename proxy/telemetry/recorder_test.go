@@ -2,6 +2,8 @@ package telemetry
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -158,7 +160,9 @@ func TestAccessLines(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	one := newTraffic()
 	one.request.Method, one.request.Path = []byte("GET"), []byte("/cart")
-	one.run(NewRegistry(1, log).Recorder(0))
+	registry := NewRegistry(1, log)
+	one.run(registry.Recorder(0))
+	registry.written(t)
 	for _, want := range []string{
 		"msg=request source=shop/web-0 service=shop/cart:80 method=GET path=/cart status=200 reason=none duration=3ms",
 		"msg=connection source=shop/web-0",
@@ -167,6 +171,40 @@ func TestAccessLines(t *testing.T) {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
 		}
+	}
+}
+
+// written has what is queued written.
+func (r *Registry) written(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := r.Run(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSlowLog: whoever counts never waits for the log; what is too much is dropped
+// and counted.
+func TestSlowLog(t *testing.T) {
+	reader, writer := io.Pipe() // that nobody reads
+	log := slog.New(slog.NewTextHandler(writer, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	registry := NewRegistry(1, log)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error)
+	go func() { done <- registry.Run(ctx) }()
+	for range linesQueued + 100 {
+		registry.Note(slog.LevelError, "again")
+	}
+	if n := registry.lines.dropped.Load(); n < 99 || n > 100 { // one may be in the log's hands
+		t.Errorf("%d lines were dropped", n)
+	}
+	if text := exposition(t, registry); !strings.Contains(text, "proxy_log_lines_dropped_total ") {
+		t.Errorf("no count of it in\n%s", text)
+	}
+	_ = reader.Close()
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"context"
 	"log/slog"
 	"strconv"
 
@@ -14,6 +15,7 @@ import (
 // loops count.
 type Registry struct {
 	recorders []*Recorder
+	lines     *lines
 	descs     descs
 }
 
@@ -22,19 +24,32 @@ type descs struct {
 	requests, duration, concurrent, attempts, reused      *prometheus.Desc
 	retries, refusals                                     *prometheus.Desc
 	connOpen, connTotal, connFailures, connDetours, bytes *prometheus.Desc
+	linesDropped                                          *prometheus.Desc
 }
 
 // NewRegistry makes one recorder for each of loops loops. log gets the access
-// lines at debug; nil discards them.
+// lines at debug, from the goroutine in Run; nil discards them.
 func NewRegistry(loops int, log *slog.Logger) *Registry {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
-	}
-	r := &Registry{descs: newDescs()}
+	r := &Registry{lines: newLines(log), descs: newDescs()}
 	for range loops {
-		r.recorders = append(r.recorders, &Recorder{log: log})
+		r.recorders = append(r.recorders, &Recorder{lines: r.lines})
 	}
 	return r
+}
+
+// Run writes the lines that loops have queued, until ctx is done. Lines that come
+// while 1024 wait are dropped and counted.
+func (r *Registry) Run(ctx context.Context) error {
+	r.lines.run(ctx)
+	return nil
+}
+
+// Note queues a line for the log; any goroutine, and it does not wait. For what
+// loops have to say.
+func (r *Registry) Note(level slog.Level, message string, attrs ...slog.Attr) {
+	if r.lines.enabled(level) {
+		r.lines.put(level, message, attrs...)
+	}
 }
 
 // Recorder returns the recorder of loop i, from 0.
@@ -75,6 +90,8 @@ func newDescs() descs {
 		connDetours: desc("proxy_connection_detours_total",
 			"Connections of clients that went on another way than their service's: detect_timeout stopped within bytes that could have become HTTP, and went on as TCP.",
 			"service", "source", "reason"),
+		linesDropped: desc("proxy_log_lines_dropped_total",
+			"Lines about traffic that were not logged because the log was too slow."),
 		bytes: desc("proxy_bytes_total",
 			"Bytes from (in) and to (out) clients: live for TCP, by request for HTTP.",
 			"service", "source", "direction"),
@@ -86,7 +103,7 @@ func (r *Registry) Describe(ch chan<- *prometheus.Desc) {
 	d := r.descs
 	for _, desc := range []*prometheus.Desc{
 		d.requests, d.duration, d.concurrent, d.attempts, d.reused, d.retries, d.refusals,
-		d.connOpen, d.connTotal, d.connFailures, d.connDetours, d.bytes,
+		d.connOpen, d.connTotal, d.connFailures, d.connDetours, d.bytes, d.linesDropped,
 	} {
 		ch <- desc
 	}
@@ -99,6 +116,7 @@ func (r *Registry) Collect(ch chan<- prometheus.Metric) {
 	r.collectBackends(ch)
 	r.collectFlows(ch)
 	r.collectUnknown(ch)
+	counter(ch, r.descs.linesDropped, r.lines.dropped.Load())
 }
 
 func (r *Registry) collectRequests(ch chan<- prometheus.Metric) {

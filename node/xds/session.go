@@ -289,21 +289,22 @@ func (c *Client) forget(k kind, wanted map[string]bool) {
 	c.status.holds(&c.accepted, dropped)
 }
 
-// maxFaults bounds how many faults one NACK lists.
+// maxFaults bounds how many faults one NACK lists, and the log: a control plane that
+// sends rubbish must not fill the disk.
 const maxFaults = 20
 
 // answer queues the ACK, or the NACK when there are faults.
 func (s *session) answer(r *discoveryv3.DeltaDiscoveryResponse, faults []string) {
 	req := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: r.GetTypeUrl(), ResponseNonce: r.GetNonce()}
 	if len(faults) > 0 {
-		for _, f := range faults {
+		shown := faults[:min(len(faults), maxFaults)]
+		if more := len(faults) - len(shown); more > 0 {
+			shown = append(slices.Clone(shown), fmt.Sprintf("and %d more", more))
+		}
+		for _, f := range shown {
 			s.client.cfg.Log.Warn("refused a resource of the control plane", "fault", f)
 		}
-		shown := faults[:min(len(faults), maxFaults)]
 		text := strings.Join(shown, "\n")
-		if more := len(faults) - len(shown); more > 0 {
-			text += fmt.Sprintf("\nand %d more", more)
-		}
 		req.ErrorDetail = &statuspb.Status{Code: int32(codes.InvalidArgument), Message: text}
 	}
 	s.queue = append(s.queue, req)

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/protobuf/proto"
 )
 
 // TestSettleIsChoose: whatever came in whatever order, what is live is what a choice
@@ -108,5 +111,22 @@ func TestNothingStaysOfWhatIsGone(t *testing.T) {
 		}
 		b.start("")
 		b.stream()
+	})
+}
+
+// TestNackIsBounded: rubbish is told, but not at any length.
+func TestNackIsBounded(t *testing.T) {
+	inBubble(t, "", func(t *testing.T, b *bed) {
+		x := b.stream()
+		var bad []proto.Message
+		for i := range 5 * maxFaults {
+			c := edsCluster(fmt.Sprintf("shop/s%d:80", i))
+			c.LbPolicy = clusterv3.Cluster_MAGLEV
+			bad = append(bad, c)
+		}
+		told := strings.Split(x.push(clusters, bad).GetErrorDetail().GetMessage(), "\n")
+		if last := fmt.Sprintf("and %d more", 4*maxFaults); len(told) != maxFaults+1 || told[maxFaults] != last {
+			t.Errorf("%d lines, the last is %q, want %q", len(told), told[len(told)-1], last)
+		}
 	})
 }

@@ -58,7 +58,7 @@ func (p *probes) mustRefuse() {
 	if err := p.closed.once(p.t.Context()); !refused(err) {
 		p.t.Fatalf("closed, while the proxy is away: %v, want a refusal", err)
 	}
-	if took := time.Since(start); took > time.Second {
+	if took := time.Since(start); took > 3*time.Second {
 		p.t.Errorf("it took %v to refuse", took)
 	}
 }
@@ -112,8 +112,10 @@ func TestKill(t *testing.T) {
 	}
 	summary(t, "from kill -9 to the first direct connection of an open service", direct)
 	summary(t, "from the start of a new process to the first request of a closed service", again)
-	if d := slices.Max(direct); d > time.Second {
-		t.Errorf("an open service was away for %v", d)
+	// 200 ms is the promise. Now and then a SYN meets the closing listener, is dropped
+	// by the kernel and repeated a second later.
+	if p50, d := direct[len(direct)/2], slices.Max(direct); p50 > 500*time.Millisecond || d > 4*time.Second {
+		t.Errorf("an open service was away for %v in half of all cases, and up to %v", p50, d)
 	}
 	proxied.stop()
 	kernel.unharmed(crashes)

@@ -83,7 +83,7 @@ func TestBadPolicy(t *testing.T) {
 	check(t, os.Rename(w.Policy+"-away", w.Policy))
 	w.WritePolicy("route.yaml", route(300))
 	w.waitVersion(300)
-	tr.unharmed(50)
+	tr.unharmed(20)
 }
 
 // told counts the lines of the log that hold text.

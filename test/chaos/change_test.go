@@ -89,7 +89,7 @@ func changeRoutes(t *testing.T, changes, others int) {
 			t.Errorf("a change took %v in half of all cases, and up to %v", p50, slowest)
 		}
 	}
-	tr.unharmed(100)
+	tr.unharmed(20)
 }
 
 // services are so many, of one endpoint each.

@@ -79,7 +79,7 @@ func TestServersThatTerminateServe(t *testing.T) {
 		w.endpoints([]world.Endpoint{leaving[0], world.Ready(leaving[1].Pod)[0]})
 		tr.flow(30)
 	}
-	tr.unharmed(100)
+	tr.unharmed(20)
 }
 
 // endpoints publishes the service with other endpoints.
@@ -149,7 +149,7 @@ func TestOptingInAndOutInHaste(t *testing.T) {
 		w.label(w.client, []string{"disabled", "enabled"}[i%2])
 		tr.flow(5 + i%20)
 	}
-	tr.unharmed(100)
+	tr.unharmed(20)
 }
 
 // label enrols or opts out a pod by its label.

@@ -43,7 +43,7 @@ func TestRestart(t *testing.T) {
 	}
 	summary(t, "from SIGTERM to the end of the process", stopped)
 	tr.flow(200)
-	tr.unharmed(100)
+	tr.unharmed(20)
 }
 
 // TestRollingUpdate starts a new process before the old one ends: nobody notices,
@@ -74,7 +74,7 @@ func TestRollingUpdate(t *testing.T) {
 		check(t, pod.Remove())
 	}
 	tr.flow(200)
-	tr.unharmed(100)
+	tr.unharmed(20)
 	w.sameAs("the kernel", first.String(), func() string { return w.traces().String() })
 }
 
@@ -126,5 +126,5 @@ func TestSecondNodeByMistake(t *testing.T) {
 		t.Errorf("a second node: %v\n%s", err, second.Output())
 	}
 	tr.flow(200)
-	tr.unharmed(10)
+	tr.unharmed(1)
 }

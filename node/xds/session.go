@@ -217,10 +217,12 @@ func (c *Client) goLive(next *live, input func(version string) table.Input) ([]*
 	newest := version(resources)
 	if c.snapshot == nil || newest != c.snapshot.Version {
 		in := input(newest)
+		in.Before = c.snapshot
 		snapshot, err := build(in)
 		if err != nil {
 			return nil, err
 		}
+		in.Before = nil // else every snapshot that ever was would be held
 		c.snapshot, c.input = snapshot, in
 	}
 	c.live = next

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/bits"
 	"net/netip"
+	"regexp"
 	"slices"
 	"strings"
 )
@@ -18,6 +19,11 @@ func Build(in Input) (*Snapshot, error) {
 		snapshot: &Snapshot{Version: in.Version},
 		backends: make(map[string]*Backend, len(in.Backends)),
 	}
+	b.faults.regexps = map[string]*regexp.Regexp{}
+	if in.Before != nil {
+		b.faults.before = in.Before.regexps
+	}
+	b.snapshot.regexps = b.faults.regexps
 	b.addBackends(in.Backends)
 	b.addServices(in.Services)
 	if len(b.faults.list) > 0 {

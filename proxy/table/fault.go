@@ -3,6 +3,7 @@ package table
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -38,7 +39,11 @@ func Faults(err error) []*FieldError {
 }
 
 // faults collects what is wrong while a configuration is built.
-type faults struct{ list []error }
+type faults struct {
+	list []error
+	// regexps are this build's compiled expressions, before those of the last.
+	regexps, before map[string]*regexp.Regexp
+}
 
 // at names one field of one resource; in and item make a nested one. It is a
 // plain value, so that checks can be plain functions that

@@ -14,6 +14,9 @@ type Input struct {
 	Version  string
 	Services []ServiceInput
 	Backends []BackendInput
+	// Before is the snapshot that this one follows, or nil: its regular expressions
+	// need not be compiled again.
+	Before *Snapshot
 }
 
 // Protocol is what a service's port speaks.

@@ -71,8 +71,23 @@ func compileTests(where at, field string, in []ValueMatch) []ValueTest {
 
 // compileRegexp compiles an expression that must match a whole value. RE2 has
 // no backtracking; its time is the value's length times the program's, so
-// both are bounded.
+// both are bounded. Thousands of them take longer than all the rest of a Build, so
+// each is compiled once for as long as it is in use.
 func compileRegexp(where at, expr string) *regexp.Regexp {
+	for _, of := range []map[string]*regexp.Regexp{where.to.regexps, where.to.before} {
+		if known := of[expr]; known != nil {
+			where.to.regexps[expr] = known
+			return known
+		}
+	}
+	whole := newRegexp(where, expr)
+	if whole != nil {
+		where.to.regexps[expr] = whole
+	}
+	return whole
+}
+
+func newRegexp(where at, expr string) *regexp.Regexp {
 	if len(expr) > MaxValueBytes {
 		where.fault("has %d bytes, more than %d", len(expr), MaxValueBytes)
 		return nil

@@ -16,6 +16,7 @@ type Snapshot struct {
 	Backends []*Backend
 
 	byOrigin map[netip.AddrPort]*Service
+	regexps  map[string]*regexp.Regexp // by expression, for the next Build
 }
 
 // Service returns what origin means, or nil for an unknown origin. An IPv4

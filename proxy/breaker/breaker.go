@@ -10,6 +10,7 @@
 //	due --Admit: one probe--> HalfOpen --success--> Closed (growth forgotten)
 //	                                   --failure--> Open, twice as long
 //	                                   --abandoned--> due again
+//	                                   --ProbePatience--> one more probe
 //
 // Opening is left to the owner, who alone knows whether this is the last
 // endpoint that could be used.
@@ -35,6 +36,10 @@ type Config struct {
 	BaseEjection, MaxEjection time.Duration
 }
 
+// ProbePatience is for how long one probe alone decides. A request may wait for its
+// response for hours (long polling); then the next one may find out sooner.
+const ProbePatience = 5 * time.Second
+
 // State is what a breaker does with a request.
 type State uint8
 
@@ -43,7 +48,7 @@ const (
 	Closed State = iota
 	// Open lets nothing through until its time has passed.
 	Open
-	// HalfOpen waits for the outcome of the one probe.
+	// HalfOpen waits for the outcome of the probe.
 	HalfOpen
 )
 
@@ -80,7 +85,8 @@ type Breaker struct{ word atomic.Uint64 }
 
 // The word, from the top: state 2 bits, growth 6 (failed probes in a row, it
 // saturates), failures in a row 16 (saturates), until 40 in milliseconds of
-// the caller's clock, which is 34 years.
+// the caller's clock, which is 34 years: of an open breaker the end of its time, of
+// a half-open one that of its probe's.
 const (
 	untilBits   = 40
 	failureBits = 16
@@ -134,13 +140,12 @@ func (b *Breaker) Refuses(now int64) bool {
 	if w>>(untilBits+failureBits+growthBits) == uint64(Closed) {
 		return false
 	}
-	p := unpack(w)
-	return p.state == HalfOpen || millis(now) < p.until
+	return millis(now) < unpack(w).until
 }
 
 // Admit asks to send one request at now. A request that is admitted as the
 // probe must report Success, Failure or Abandon with probe set, whatever
-// becomes of it, or the breaker stays half open.
+// becomes of it, or the breaker stays half open until another probe does.
 func (b *Breaker) Admit(now int64) (ok, probe bool) {
 	for {
 		w := b.word.Load()
@@ -148,10 +153,10 @@ func (b *Breaker) Admit(now int64) (ok, probe bool) {
 		switch {
 		case p.state == Closed:
 			return true, false
-		case p.state == HalfOpen || millis(now) < p.until:
+		case millis(now) < p.until:
 			return false, false
 		}
-		p.state = HalfOpen
+		p.state, p.until = HalfOpen, millis(now+int64(ProbePatience))
 		if b.word.CompareAndSwap(w, p.pack()) {
 			return true, true
 		}
@@ -215,7 +220,7 @@ func (b *Breaker) Abandon(probe bool) Change {
 		if p.state != HalfOpen {
 			return None
 		}
-		p.state = Open // until has passed already
+		p.state, p.until = Open, 0 // due
 		if b.word.CompareAndSwap(w, p.pack()) {
 			return Abandoned
 		}

@@ -183,7 +183,7 @@ func TestAgainstTheModel(t *testing.T) {
 			case 5:
 				b.Abandon(isProbe)
 				if isProbe && m.state == breaker.HalfOpen {
-					m.state = breaker.Open
+					m.state, m.until = breaker.Open, 0
 				}
 				probing = probing && !isProbe
 			}
@@ -201,8 +201,8 @@ func (m *model) admit(now int64) (ok, probe bool) {
 	switch {
 	case m.state == breaker.Closed:
 		return true, false
-	case m.state == breaker.Open && now >= m.until:
-		m.state = breaker.HalfOpen
+	case now >= m.until:
+		m.state, m.until = breaker.HalfOpen, now+int64(breaker.ProbePatience)
 		return true, true
 	}
 	return false, false
@@ -221,6 +221,26 @@ func (m *model) failure(c *breaker.Config, now int64, probe bool) {
 	case m.state == breaker.HalfOpen && probe:
 		m.growth++
 		m.state, m.until = breaker.Open, now+m.ejection(c)
+	}
+}
+
+// A probe may wait for its response for hours.
+func TestSlowProbeIsNotTheOnlyOne(t *testing.T) {
+	var b breaker.Breaker
+	c, now := config(), 100*second
+	trip(t, &b, c, now)
+	now = b.Until()
+	probe(t, &b, now)
+	now += int64(breaker.ProbePatience)
+	if ok, _ := b.Admit(now - 1_000_000); ok {
+		t.Fatal("a second probe passed too early")
+	}
+	probe(t, &b, now)
+	if got := b.Success(true); got != breaker.Recovered {
+		t.Fatalf("good second probe: %v", got)
+	}
+	if got := b.Abandon(true); got != breaker.None || b.State() != breaker.Closed {
+		t.Fatalf("the first one's end: %v, %v", got, b.State())
 	}
 }
 

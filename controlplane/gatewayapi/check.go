@@ -9,6 +9,9 @@ import (
 	gwv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
+// maxDuration is the nodes' bound.
+const maxDuration = 24 * time.Hour
+
 // Limits of the HTTPRoute CRD.
 const (
 	maxRules          = 16
@@ -174,6 +177,9 @@ func (c *checker) duration(field string, d *gwv1.Duration) time.Duration {
 	if err != nil || !matches(`([0-9]{1,5}(h|m|s|ms)){1,4}`, string(*d)) {
 		c.fault(field, "%q is not a duration such as 500ms, 10s or 1m30s", *d)
 		return 0
+	}
+	if v > maxDuration {
+		c.fault(field, "%s is longer than a day", *d)
 	}
 	return v
 }

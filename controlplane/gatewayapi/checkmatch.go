@@ -3,6 +3,7 @@ package gatewayapi
 import (
 	"fmt"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 
@@ -14,6 +15,11 @@ const maxAttempts = 100
 
 // maxExpression is the CRD's bound of a value; a path's is lower, to no purpose here.
 const maxExpression = 4096
+
+// maxProgram is the nodes' bound of a compiled expression: what matching costs is the
+// value's length times this. Told here, or else a node would refuse the whole table
+// of the port, the rules of other routes too.
+const maxProgram = 1000
 
 // Syntax that the CRD demands. Values with a backquote cannot be raw strings.
 const (
@@ -102,10 +108,25 @@ func (c *checker) valueMatch(kind, name, value string) {
 	}
 	switch kind {
 	case "Exact":
+		c.exactValue(value)
 	case "RegularExpression":
 		c.regexp("value", value)
 	default:
 		c.fault("type", "%q is not one of Exact, RegularExpression", kind)
+	}
+}
+
+// exactValue refuses what nodes refuse, since no header's value can be it (RFC 9110
+// 5.5): whoever compares with it has slipped.
+func (c *checker) exactValue(value string) {
+	control := func(r rune) bool { return r < ' ' && r != '\t' || r == 0x7f }
+	switch {
+	case len(value) > maxExpression:
+		c.fault("value", "is longer than %d characters", maxExpression)
+	case strings.ContainsFunc(value, control):
+		c.fault("value", "%q has a control character", value)
+	case value != strings.Trim(value, " \t"):
+		c.fault("value", "%q has blanks around it", value)
 	}
 }
 
@@ -116,6 +137,15 @@ func (c *checker) regexp(field, expression string) {
 	}
 	if _, err := regexp.Compile(expression); err != nil {
 		c.fault(field, "%v", err)
+		return
+	}
+	parsed, err := syntax.Parse(expression, syntax.Perl)
+	if err != nil {
+		c.fault(field, "%v", err)
+		return
+	}
+	if program, err := syntax.Compile(parsed.Simplify()); err != nil || len(program.Inst) > maxProgram {
+		c.fault(field, "the expression is too large: count less, such as a* for a{500}")
 	}
 }
 
@@ -216,6 +246,9 @@ func (c *checker) changeable(field, name string) {
 	case "content-length", "transfer-encoding", "connection", "proxy-connection",
 		"keep-alive", "te", "trailer", "upgrade":
 		c.fault(field, "%q frames the message, and cannot be changed", name)
+		return
+	case "host":
+		c.fault(field, "%q cannot be changed by a header filter: use URLRewrite.hostname", name)
 		return
 	}
 	if !matches(headerName, name) {

@@ -2,7 +2,6 @@ package gatewayapi
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -87,7 +86,7 @@ func retry(r *gwv1.HTTPRouteRetry) *model.Retry {
 	case out.Backoff == 0:
 		out.Backoff = minRetryBackoff
 	}
-	out.MaxBackoff = min(out.Backoff, math.MaxInt64/maxBackoffFactor) * maxBackoffFactor
+	out.MaxBackoff = min(out.Backoff*maxBackoffFactor, maxDuration)
 	for _, c := range r.Codes {
 		out.Codes = append(out.Codes, uint32(c))
 	}

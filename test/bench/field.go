@@ -38,6 +38,7 @@ type field struct {
 	contenders      []contender
 	node            *world.Node // nil without culvert
 	dir             string      // configuration files and bodies
+	table           table
 }
 
 // newField starts the backend and all contenders.
@@ -119,17 +120,22 @@ func (f *field) startContender(ctx context.Context, name string) (contender, err
 	if name == "culvert" {
 		return f.startCulvert(ctx)
 	}
-	// A node proxy as others do it: in a namespace of its own on the bridge.
-	pod, err := f.world.Pod(name, world.PodConfig{Hidden: true})
-	if err != nil {
-		return contender{}, err
+	pod, host := f.client, "127.0.0.1"
+	if name != "haproxy-sidecar" {
+		// A node proxy as others do it: in a namespace of its own on the bridge.
+		var err error
+		if pod, err = f.world.Pod(name, world.PodConfig{Hidden: true}); err != nil {
+			return contender{}, err
+		}
+		host = pod.IP4.String()
 	}
 	to := f.backend.Addr4(httpPort).String()
+	var err error
 	switch name {
 	case "nginx":
 		err = f.startNginx(ctx, pod, proxyConfig(to))
-	case "haproxy":
-		path := filepath.Join(f.dir, "haproxy.cfg")
+	case "haproxy", "haproxy-sidecar":
+		path := filepath.Join(f.dir, name+".cfg")
 		if err := os.WriteFile(path, []byte(haproxyConfig(to)), 0o644); err != nil {
 			return contender{}, err
 		}
@@ -143,7 +149,7 @@ func (f *field) startContender(ctx context.Context, name string) (contender, err
 	default:
 		err = fmt.Errorf("no such contender")
 	}
-	return contender{name: name, addr: pod.Addr4(httpPort).String()}, err
+	return contender{name: name, addr: fmt.Sprintf("%s:%d", host, httpPort)}, err
 }
 
 // startNginx runs nginx in the foreground on a configuration of its own.

@@ -85,8 +85,7 @@ func exit(err error) {
 	os.Exit(0)
 }
 
-// bench builds the field, runs the parts in order and prints each when it is
-// done.
+// bench builds the field, runs the parts in order and prints the table.
 func bench(ctx context.Context, o options) (err error) {
 	f, err := newField(ctx, o)
 	if err != nil {
@@ -98,6 +97,7 @@ func bench(ctx context.Context, o options) (err error) {
 		}
 	}()
 	printMachine()
+	defer func() { f.table.print(os.Stdout) }()
 	for _, part := range o.parts {
 		switch part {
 		case "http":

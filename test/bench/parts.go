@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -15,24 +14,27 @@ import (
 // httpCells measures requests over keep-alive connections, as many as come
 // back: wrk in a closed loop.
 func (f *field) httpCells(ctx context.Context) error {
-	t := newTable("HTTP/1.1, keep-alive, wrk in a closed loop")
 	for _, n := range f.connections {
 		for _, name := range f.options.bodies {
-			cell := fmt.Sprintf("%d conns, %s", n, name)
+			cell := httpCell(n, name)
 			rounds, err := f.everyRound(ctx, f.contenders, func(c contender) (sample, error) {
 				return f.wrk(ctx, "http://"+c.addr+"/"+name, n, f.run)
 			})
 			if err != nil {
 				return fmt.Errorf("%s: %w", cell, err)
 			}
-			t.add(cell, f.contenders, rounds)
+			f.table.add(cell, f.contenders, rounds)
 		}
 	}
-	t.print(os.Stdout)
 	return nil
 }
 
-// tcpCells measures opaque TCP: who takes part has an address for it.
+func httpCell(connections int, body string) string {
+	return fmt.Sprintf("%d conns, %s", connections, body)
+}
+
+// tcpCells measures opaque TCP, 64-byte messages there and back: who takes part
+// has an address for it.
 func (f *field) tcpCells(ctx context.Context) error {
 	var taking []contender
 	for _, c := range f.contenders {
@@ -40,11 +42,10 @@ func (f *field) tcpCells(ctx context.Context) error {
 			taking = append(taking, c)
 		}
 	}
-	t := newTable("opaque TCP, 64-byte messages there and back")
 	for _, reconnect := range []bool{false, true} {
-		cell, n := "64 conns, kept", 64
+		cell, n := keptConnections, 64
 		if reconnect {
-			cell, n = "16 conns, connect+close", 16
+			cell, n = "TCP, 16 conns, connect+close", 16
 		}
 		rounds, err := f.everyRound(ctx, taking, func(c contender) (sample, error) {
 			p := peer.PingPong{Addr: c.echo, Connections: n, Duration: f.run / 2, Reconnect: reconnect}
@@ -54,11 +55,10 @@ func (f *field) tcpCells(ctx context.Context) error {
 			return timed(func() (*peer.Result, error) { return f.client.PingPong(ctx, p) })
 		})
 		if err != nil {
-			return fmt.Errorf("tcp, %s: %w", cell, err)
+			return fmt.Errorf("%s: %w", cell, err)
 		}
-		t.add(cell, taking, rounds)
+		f.table.add(cell, taking, rounds)
 	}
-	t.print(os.Stdout)
 	return nil
 }
 
@@ -69,7 +69,6 @@ const ratePerSecond = 2000
 // fixedRate measures at a fixed rate, by the clock: what latency and what
 // processor time each contender adds while there is room.
 func (f *field) fixedRate(ctx context.Context) error {
-	t := newTable(fmt.Sprintf("HTTP/1.1 at %d requests/s, open loop, 16 conns, tiny", ratePerSecond))
 	rounds, err := f.everyRound(ctx, f.contenders, func(c contender) (sample, error) {
 		l := peer.Load{URL: "http://" + c.addr + "/tiny", Rate: ratePerSecond, Workers: 16, Duration: f.run}
 		return timed(func() (*peer.Result, error) { return f.client.Load(ctx, l) })
@@ -77,8 +76,7 @@ func (f *field) fixedRate(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("fixed rate: %w", err)
 	}
-	t.add("16 conns, tiny", f.contenders, rounds)
-	t.print(os.Stdout)
+	f.table.add(fmt.Sprintf("%d/s, 16 conns, tiny", ratePerSecond), f.contenders, rounds)
 	return nil
 }
 
@@ -161,8 +159,7 @@ func (f *field) idleMemory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\nidle memory: %d keep-alive connections, each used once, per connection: %.0f bytes of the process (RssAnon), of which %.0f bytes of live heap\n",
-		idleConnections, float64(after.resident-before.resident)/idleConnections, float64(after.live-before.live)/idleConnections)
+	f.table.judgeIdle(float64(after.resident-before.resident)/idleConnections, float64(after.live-before.live)/idleConnections)
 	return nil
 }
 

@@ -13,19 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// table is one part's result.
+// table is the result of all parts.
 type table struct {
-	title string
-	rows  []string // tab-separated
+	rows []string // tab-separated
+	bars []bar
 }
-
-func newTable(title string) *table { return &table{title: title} }
 
 // add adds the rows of one cell. Ratios are taken within a round, and of those
 // the median is shown with the smallest and the largest.
 func (t *table) add(cell string, who []contender, samples [][]sample) {
 	direct := samples[indexOf(who, "direct")]
 	haproxy := indexOf(who, "haproxy")
+	name := cell
 	for i, c := range who {
 		own := samples[i]
 		toHAProxy := "-"
@@ -33,25 +32,35 @@ func (t *table) add(cell string, who []contender, samples [][]sample) {
 			toHAProxy = ratio(own, samples[haproxy])
 		}
 		t.rows = append(t.rows, strings.Join([]string{
-			cell, c.name,
+			name, c.name,
 			fmt.Sprintf("%.0f", median(each(own, func(s sample) float64 { return s.perSecond }))),
 			ratio(own, direct), toHAProxy,
 			microseconds(median(each(own, func(s sample) float64 { return float64(s.p50) }))),
 			microseconds(median(each(own, func(s sample) float64 { return float64(s.p99) }))),
 			beyond(own, direct),
 		}, "\t"))
-		cell = ""
+		name = ""
 	}
+	t.judge(cell, who, samples)
 }
 
+// print shows what was measured, also when a fault ended the bench early.
 func (t *table) print(to io.Writer) {
-	fmt.Fprintf(to, "\n%s\n", t.title)
-	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "cell\tcontender\tper second\tx direct (min..max)\tx haproxy (min..max)\tp50 us\tp99 us\tCPU us/req beyond direct (min..max)")
-	for _, r := range t.rows {
-		fmt.Fprintln(w, r)
+	if len(t.rows) > 0 {
+		fmt.Fprintln(to)
+		w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "cell\tcontender\tper second\tx direct (min..max)\tx haproxy (min..max)\tp50 us\tp99 us\tCPU us/req beyond direct (min..max)")
+		for _, r := range t.rows {
+			fmt.Fprintln(w, r)
+		}
+		w.Flush()
 	}
-	w.Flush()
+	if len(t.bars) > 0 {
+		fmt.Fprintln(to)
+	}
+	for _, b := range t.bars {
+		fmt.Fprintln(to, b)
+	}
 }
 
 // printMachine says where the numbers come from.
@@ -70,21 +79,29 @@ func indexOf(who []contender, name string) int {
 
 // ratio of rates, round by round.
 func ratio(a, b []sample) string {
-	var r []float64
+	r := ratios(a, b)
+	return fmt.Sprintf("%.2f (%.2f..%.2f)", median(r), slices.Min(r), slices.Max(r))
+}
+
+func ratios(a, b []sample) (r []float64) {
 	for i := range a {
 		r = append(r, a[i].perSecond/b[i].perSecond)
 	}
-	return fmt.Sprintf("%.2f (%.2f..%.2f)", median(r), slices.Min(r), slices.Max(r))
+	return r
 }
 
 // beyond is the processor time per request that a spends more than b, round by
 // round.
 func beyond(a, b []sample) string {
-	var d []float64
-	for i := range a {
-		d = append(d, float64(a[i].cpu-b[i].cpu)/float64(time.Microsecond))
-	}
+	d := extra(a, b)
 	return fmt.Sprintf("%.1f (%.1f..%.1f)", median(d), slices.Min(d), slices.Max(d))
+}
+
+func extra(a, b []sample) (us []float64) {
+	for i := range a {
+		us = append(us, float64(a[i].cpu-b[i].cpu)/float64(time.Microsecond))
+	}
+	return us
 }
 
 func microseconds(nanoseconds float64) string {

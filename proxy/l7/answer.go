@@ -137,7 +137,7 @@ func (x *exchange) respond(a *answer) {
 	x.client.WriteBy(0)
 	x.committed = true
 	if err != nil {
-		x.persist, x.connReason = false, telemetry.ClientGone
+		x.persist, x.connReason = false, endReason(err, true)
 	}
 }
 

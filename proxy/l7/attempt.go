@@ -2,6 +2,7 @@ package l7
 
 import (
 	"io"
+	"net"
 	"syscall"
 
 	"github.com/culvert-mesh/culvert/proxy/http1"
@@ -249,6 +250,9 @@ func (x *exchange) firstSize() int {
 func (x *exchange) upstreamFault(err error) telemetry.Reason {
 	if x.writeErr != nil {
 		err = x.writeErr // the read only saw what was left
+	}
+	if err == net.ErrClosed {
+		x.interrupt(telemetry.Draining) // the loop is ending
 	}
 	if x.cause == telemetry.RequestTimeout {
 		x.outcome, x.attempt.Outcome = upstream.Timeout, telemetry.OutcomeTimeout

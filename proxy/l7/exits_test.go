@@ -192,3 +192,43 @@ func TestUpgradeIsReportedAtOnce(t *testing.T) {
 		t.Errorf("%d leases are live", live)
 	}
 }
+
+// TestCutForDraining: a connection that is cut, wherever it is, or meets the loop's
+// end, was not left by its client or its endpoint.
+func TestCutForDraining(t *testing.T) {
+	stages := map[string]func(client *proxytest.Peer, endpoint *proxytest.Server){
+		"idle": func(*proxytest.Peer, *proxytest.Server) {},
+		"head": func(client *proxytest.Peer, _ *proxytest.Server) { client.Send("GET / HT") },
+		"attempt": func(client *proxytest.Peer, endpoint *proxytest.Server) {
+			client.Send(get("/"))
+			endpoint.Accept().Expect(get("/"))
+		},
+		"upload": func(client *proxytest.Peer, endpoint *proxytest.Server) {
+			client.Send("POST / HTTP/1.1\r\nHost: cart\r\nContent-Length: 9\r\n\r\nabc")
+			endpoint.Accept().Until("abc")
+		},
+		"response": func(client *proxytest.Peer, endpoint *proxytest.Server) {
+			client.Send(get("/"))
+			server := endpoint.Accept()
+			server.Expect(get("/"))
+			server.Send("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc")
+			client.Until("abc")
+		},
+	}
+	for name, reach := range stages {
+		t.Run(name, func(t *testing.T) {
+			w, endpoint := single(t)
+			client, o := w.dial()
+			reach(client, endpoint)
+			w.reactor.Settle()
+			w.reactor.Do(0, o.session.Abort)
+			o.over(telemetry.Draining)
+
+			client, o = w.dial()
+			reach(client, endpoint)
+			w.reactor.Settle()
+			w.reactor.End()
+			o.over(telemetry.Draining)
+		})
+	}
+}

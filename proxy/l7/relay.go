@@ -2,6 +2,7 @@ package l7
 
 import (
 	"io"
+	"net"
 	"os"
 
 	"github.com/culvert-mesh/culvert/proxy/http1"
@@ -190,6 +191,8 @@ func (x *exchange) cut(err error) bool {
 		reason = telemetry.UpstreamProtocol
 	} else if err == os.ErrDeadlineExceeded {
 		reason = telemetry.UpstreamIdle
+	} else if err == net.ErrClosed {
+		reason = telemetry.Draining // the loop is ending
 	}
 	x.outcome, x.attempt.Outcome = upstream.Reset, telemetry.OutcomeReset
 	x.gaveUp(err)
@@ -207,7 +210,7 @@ func (x *exchange) lost(reason telemetry.Reason) {
 		reason = x.cause
 	}
 	switch reason {
-	case telemetry.ClientGone, telemetry.ClientTimeout:
+	case telemetry.ClientGone, telemetry.ClientTimeout, telemetry.Draining:
 		x.outcome, x.attempt.Outcome = upstream.Cancelled, telemetry.OutcomeCancelled
 	case telemetry.RequestTimeout, telemetry.UpstreamIdle:
 		x.outcome, x.attempt.Outcome = upstream.Timeout, telemetry.OutcomeTimeout

@@ -3,6 +3,7 @@ package l7
 import (
 	"errors"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"syscall"
@@ -214,6 +215,8 @@ func (s *Session) Abort() {
 // endReason is why a connection is over after err, between requests.
 func endReason(err error, began bool) telemetry.Reason {
 	switch {
+	case errors.Is(err, net.ErrClosed):
+		return telemetry.Draining // by Abort, or the loop's end
 	case errors.Is(err, os.ErrDeadlineExceeded) && began:
 		return telemetry.ClientTimeout
 	case errors.Is(err, os.ErrDeadlineExceeded):

@@ -1,6 +1,7 @@
 package l7
 
 import (
+	"net"
 	"os"
 	"time"
 
@@ -179,6 +180,8 @@ func (u *uploader) readFault(err error) {
 	case u.stopping:
 	case u.trailing: // the client has its response; it may end as it likes
 		u.quiet = true
+	case err == net.ErrClosed: // by Abort, or the loop's end
+		u.x.interrupt(telemetry.Draining)
 	case err == os.ErrDeadlineExceeded:
 		u.x.interrupt(telemetry.ClientTimeout)
 	default: // also an end in order: RFC 9112 8, the message is incomplete

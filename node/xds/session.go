@@ -92,6 +92,7 @@ func (c *Client) patience() *time.Timer {
 func (s *session) begin() {
 	c := s.client
 	c.waiting.restart(time.Now())
+	clear(c.refused)
 	for k := range kinds {
 		s.subscribed[k] = map[string]bool{}
 		if k.wildcard() {
@@ -149,7 +150,7 @@ type change struct {
 // accept decodes a response into the accepted set.
 func (c *Client) accept(k kind, r *discoveryv3.DeltaDiscoveryResponse) (touched []change, faults []string) {
 	outcome := map[ref]error{}
-	defer func() { c.status.refuses(outcome) }()
+	defer func() { c.refuses(outcome) }()
 	for _, m := range r.GetResources() {
 		decoded, err := decode(k, m)
 		outcome[ref{k, m.GetName()}] = err
@@ -169,6 +170,17 @@ func (c *Client) accept(k kind, r *discoveryv3.DeltaDiscoveryResponse) (touched 
 	return touched, faults
 }
 
+// refuses notes which resources of a response were refused: with an error.
+func (c *Client) refuses(outcome map[ref]error) {
+	for r, err := range outcome {
+		delete(c.refused, r)
+		if err != nil {
+			c.refused[r] = true
+		}
+	}
+	c.status.refuses(outcome)
+}
+
 // settle makes the next live choice after touched changes, asks for what it
 // names, and hands it on. The faults are those of touched resources only.
 func (s *session) settle(touched []change) (faults []string) {
@@ -183,7 +195,7 @@ func (s *session) settle(touched []change) (faults []string) {
 		c.hand(resources)
 		return nil
 	}
-	chosen := choose(&c.accepted, c.live, func(r ref) bool { return c.waiting.givenUp[r] })
+	chosen := choose(&c.accepted, c.live, func(r ref) bool { return c.waiting.givenUp[r] || c.refused[r] })
 	resources, err := c.goLive(chosen.next, chosen.next.input)
 	if err != nil {
 		// Each resource was tried alone, so this is two of them that do not
@@ -201,7 +213,7 @@ func (s *session) settle(touched []change) (faults []string) {
 			chosen.missing[ref{k, ""}] = "the first configuration"
 		}
 	}
-	c.waiting.update(chosen.missing, time.Now())
+	c.waiting.update(chosen.missing, c.refused, time.Now())
 	c.status.waits(chosen.missing, chosen.conflicts)
 	if s.names(touched) {
 		s.subscribe()

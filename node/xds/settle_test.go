@@ -130,3 +130,27 @@ func TestNackIsBounded(t *testing.T) {
 		}
 	})
 }
+
+// TestRefusedIsNotWaitedFor: one table that cannot be taken holds up neither the
+// first configuration nor what is ready; its own service comes when it is mended.
+func TestRefusedIsNotWaitedFor(t *testing.T) {
+	inBubble(t, "", func(t *testing.T, b *bed) {
+		x := b.stream()
+		x.ack(clusters, list(edsCluster("shop/api:80"), edsCluster("shop/bad:80")))
+		x.ack(endpoints, list(assign("shop/api:80", "10.1.0.1"), assign("shop/bad:80", "10.1.0.2")))
+		x.ack(listeners, list(routed("shop/api:80", "10.0.0.1"), routed("shop/bad:80", "10.0.0.2")))
+		x.ack(workloads, list(pod("a")))
+		bad := table1("shop/bad:80", forward("shop/r/0", "shop/bad:80"))
+		bad.VirtualHosts[0].Domains = []string{"example.com"}
+		if x.push(routes, list(table1("shop/api:80", forward("shop/r/0", "shop/api:80")), bad)).GetErrorDetail() == nil {
+			t.Fatal("no NACK")
+		}
+		if got := b.services(); !reflect.DeepEqual(got, []string{"shop/api:80"}) {
+			t.Fatalf("services %q", got)
+		}
+		x.ack(routes, list(table1("shop/bad:80", forward("shop/r/0", "shop/bad:80"))))
+		if got := b.services(); !reflect.DeepEqual(got, []string{"shop/api:80", "shop/bad:80"}) {
+			t.Fatalf("services %q after the repair", got)
+		}
+	})
+}

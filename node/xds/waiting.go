@@ -14,11 +14,15 @@ func newWaiting() waiting {
 }
 
 // update takes what is missing now. What has come since is forgotten, so that it
-// is waited for again should it go missing again.
-func (w *waiting) update(missing map[ref]string, now time.Time) {
+// is waited for again should it go missing again; what has come and was refused is
+// given up at once.
+func (w *waiting) update(missing map[ref]string, refused map[ref]bool, now time.Time) {
 	for r := range missing {
 		if _, ok := w.since[r]; !ok {
 			w.since[r] = now
+		}
+		if refused[r] {
+			w.givenUp[r] = true
 		}
 	}
 	for r := range w.since {

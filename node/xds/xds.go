@@ -87,6 +87,9 @@ type Client struct {
 	snapshot *table.Snapshot
 	input    table.Input // what snapshot was built of
 	waiting  waiting
+	// refused are resources whose newest version on this stream was refused:
+	// nobody waits for them, they have come.
+	refused map[ref]bool
 	// seen says which wildcard types were answered in this process's life.
 	seen [kinds]bool
 	// complete is set once a first whole configuration exists; nothing is
@@ -116,6 +119,7 @@ func New(cfg Config) (*Client, error) {
 		accepted: newSet(),
 		live:     newLive(),
 		waiting:  newWaiting(),
+		refused:  map[ref]bool{},
 	}, nil
 }
 

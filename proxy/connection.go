@@ -87,7 +87,6 @@ func (c *connection) Run() {
 	defer func() {
 		c.tables = nil
 		if !clean {
-			c.detection.leave()
 			c.lease.Done(upstream.Cancelled)
 			c.refuse(telemetry.Panic)
 		}

@@ -34,14 +34,24 @@ const (
 // holds no coroutine: it is the handler of both sides and has the connection run
 // again. It belongs to the connection's loop.
 type detection struct {
-	c       *connection
+	// set at construction
+	c     *connection
+	began int64
+
+	// owned by the loop
 	timer   reactor.Timer
-	buf     []byte // what the client has sent
-	began   int64
+	buf     []byte       // what the client has sent
 	until   int64        // when silence means something; 0: it does not
 	dialled *speculation // nil: not yet, or nobody to dial
 	asked   bool         // the grace is over
 	running bool         // the connection is being run, or has left detection
+}
+
+func newDetection(c *connection) *detection {
+	now := c.worker.loop.Now()
+	d := &detection{c: c, began: now, until: now + int64(detectGrace)}
+	d.timer.F = d.resume
+	return d
 }
 
 // detect finds out what the connection speaks: TCP for everything that is not to
@@ -49,18 +59,15 @@ type detection struct {
 // again. What was read and dialled for it is in c.detection.
 func (c *connection) detect(service *table.Service) detect.Protocol {
 	switch {
-	case service.Protocol == table.HTTP1 && c.detection == nil:
+	case c.detection != nil: // it goes on, whatever the newest tables declare
+	case service.Protocol == table.HTTP1:
 		return detect.HTTP1
-	case service.Protocol != table.Detect && c.detection == nil:
+	case service.Protocol == table.Detect:
+		c.detection = newDetection(c)
+	default:
 		return detect.TCP
 	}
 	d := c.detection
-	if d == nil {
-		now := c.worker.loop.Now()
-		d = &detection{c: c, began: now, until: now + int64(detectGrace)}
-		d.timer.F = d.resume
-		c.detection = d
-	}
 	d.running = true
 	d.timer.Stop()
 	c.client.Unpark()

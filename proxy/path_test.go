@@ -307,3 +307,23 @@ func TestRefreshForgetsOldSnapshots(t *testing.T) {
 		t.Errorf("series of a service that is gone are kept:\n%s", text)
 	}
 }
+
+// TestForgetCutsWhatComesLate: a connection that is accepted after its workload was
+// forgotten is cut with the others.
+func TestForgetCutsWhatComesLate(t *testing.T) {
+	w := newWorld(t, 2)
+	endpoint := proxytest.Listen(t)
+	w.publish(table.TCP, endpoint.Addr())
+	w.server.Forget(7, time.Minute)
+	w.reactor.Settle()
+	late := w.dial()
+	server := endpoint.Accept()
+	server.Send("hello")
+	late.Expect("hello")
+	w.reactor.Advance(59 * time.Second)
+	server.Send("hello")
+	late.Expect("hello")
+	w.reactor.Advance(time.Second)
+	late.ExpectReset()
+	server.ExpectReset()
+}

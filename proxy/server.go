@@ -85,7 +85,7 @@ type workload struct {
 	Workload
 	source    telemetry.Source
 	listeners []listening
-	gone      atomic.Bool // forgotten
+	cut       atomic.Int64 // when what is left of it is cut, on the loops' clock; 0: it is not forgotten
 }
 
 // listening is one listener and the loop that it is on.
@@ -233,13 +233,13 @@ func (s *Server) Forget(id uint32, drain time.Duration) {
 	if gone == nil {
 		return
 	}
-	gone.gone.Store(true)
+	gone.cut.Store(s.workers[0].loop.Clock() + int64(drain))
 	for _, l := range gone.listeners {
 		closing := &reactor.Timer{F: func() { _ = l.listener.Close() }}
 		l.worker.loop.Post(func() { l.worker.loop.After(closing, min(drainGrace, drain)) })
 	}
 	for _, w := range s.workers {
-		w.loop.Post(func() { w.forget(gone, drain) })
+		w.loop.Post(func() { w.forget(gone) })
 	}
 	s.registry.Forget(id)
 }

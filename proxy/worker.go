@@ -64,8 +64,12 @@ func (w *worker) adopt(from *workload, fd int, peer netip.AddrPort) {
 	c.prev, c.next = w.connections.prev, &w.connections
 	c.prev.next, c.next.prev = c, c
 	w.loop.Go(c)
-	if w.draining || from.gone.Load() {
+	cut := from.cut.Load()
+	if w.draining || cut != 0 {
 		w.drain(c)
+	}
+	if cut != 0 { // it was on its way to this loop when the others were told
+		w.loop.After(&reactor.Timer{F: c.abort}, time.Duration(cut-w.loop.Now()))
 	}
 }
 
@@ -96,7 +100,7 @@ func (w *worker) drain(c *connection) {
 }
 
 // forget drains a workload's connections, and aborts what is left in the end.
-func (w *worker) forget(gone *workload, drain time.Duration) {
+func (w *worker) forget(gone *workload) {
 	of := func(f func(*connection)) {
 		w.each(func(c *connection) {
 			if c.workload == gone {
@@ -105,7 +109,7 @@ func (w *worker) forget(gone *workload, drain time.Duration) {
 		})
 	}
 	of(w.drain)
-	w.loop.After(&reactor.Timer{F: func() { of((*connection).abort) }}, drain)
+	w.loop.After(&reactor.Timer{F: func() { of((*connection).abort) }}, time.Duration(gone.cut.Load()-w.loop.Now()))
 }
 
 // drainAll drains every connection, also those that are still to come.

@@ -8,11 +8,12 @@
 //
 // The reading order is: session.go (a connection's requests, one after the
 // other), exchange.go (one request), attempt.go (the attempts loop and one
-// try), upload.go and relay.go (the two bodies), answer.go (our own answers).
+// try), connect.go and send.go (its first half), upload.go and relay.go (the two
+// bodies), upgrade.go (what a 101 leads to), answer.go (our own answers).
 //
 // Everything here belongs to one reactor loop. A Session's request runs in a
 // coroutine; a body that is still being uploaded when its head has been
 // forwarded runs in a second one, so that a response can overtake it. An idle
-// connection holds a Session and nothing else: exchanges and buffers come from
-// the loop's Engine and go back.
+// connection holds a Session and nothing else, an upgraded one its tunnel beside
+// it: exchanges and buffers come from the loop's Engine and go back.
 package l7

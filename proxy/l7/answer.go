@@ -131,9 +131,9 @@ func (x *exchange) respond(a *answer) {
 		var sent int
 		sent, err = x.client.Write(out)
 		x.report.BytesOut += int64(sent)
-		e.free(out)
+		e.freeHead(out)
 	}
-	e.free(raw)
+	e.freeHead(raw)
 	x.client.WriteBy(0)
 	x.committed = true
 	if err != nil {

@@ -227,7 +227,7 @@ func (x *exchange) readUp() error {
 		if err := x.up.Await(); err != nil {
 			return err
 		}
-		x.out = x.engine.buffer(x.firstSize())
+		x.out = x.engine.bodyBuffer(x.firstSize())
 	} else if len(x.out) == cap(x.out) {
 		grown := append(x.engine.buffer(cap(x.out)*4), x.out...)
 		x.engine.free(x.out)

@@ -58,6 +58,7 @@ type Engine struct {
 	// owned by the loop
 	exchanges            []*exchange
 	small, medium, large [][]byte
+	held                 int // bytes of buffers in use, the small ones left out
 	pipes                l4.Buffers
 }
 
@@ -94,29 +95,61 @@ func (e *Engine) give(x *exchange) {
 // smallest class that has it. Last in, first out: the one that is in the cache.
 func (e *Engine) buffer(size int) []byte {
 	class, room := e.class(size)
-	if n := len(*class); n > 0 {
-		b := (*class)[n-1]
-		*class = (*class)[:n-1]
-		return b
+	if room > smallBuffer {
+		e.held += room
 	}
-	return make([]byte, 0, room)
+	if class == nil || len(*class) == 0 {
+		return make([]byte, 0, room)
+	}
+	last := len(*class) - 1
+	b := (*class)[last]
+	*class = (*class)[:last]
+	return b
 }
 
-// free gives a buffer back; nil is nothing. One that has grown beyond its class
-// is left to the garbage collector.
+// bodyBuffer returns a buffer for a piece of a body: one that holds size bytes, or
+// a small one while the loop's others hold as much as they may.
+func (e *Engine) bodyBuffer(size int) []byte {
+	if e.full() {
+		size = smallBuffer
+	}
+	return e.buffer(size)
+}
+
+// full says that buffers hold as much as bodies may make them.
+func (e *Engine) full() bool { return e.held >= e.limits.BufferBytes }
+
+// free gives a buffer back, which must be as large as it was made; nil is nothing.
 func (e *Engine) free(b []byte) {
+	if b == nil {
+		return
+	}
 	class, room := e.class(cap(b))
-	if cap(b) == room && len(*class) < buffersKept/room {
+	if room > smallBuffer {
+		e.held -= room
+	}
+	if class != nil && len(*class) < buffersKept/room {
 		*class = append(*class, b[:0])
 	}
 }
 
+// freeHead gives back a small buffer that was appended to. One that has grown is
+// left to the garbage collector: it was not counted, whatever its size is now.
+func (e *Engine) freeHead(b []byte) {
+	if cap(b) == smallBuffer {
+		e.free(b)
+	}
+}
+
+// class returns nil for what is larger than any.
 func (e *Engine) class(size int) (class *[][]byte, room int) {
 	switch {
 	case size <= smallBuffer:
 		return &e.small, smallBuffer
 	case size <= mediumBuffer:
 		return &e.medium, mediumBuffer
+	case size <= largeBuffer:
+		return &e.large, largeBuffer
 	}
-	return &e.large, max(size, largeBuffer)
+	return nil, size
 }

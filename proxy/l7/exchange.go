@@ -285,7 +285,7 @@ func (x *exchange) dropInput() {
 // time is over.
 func (x *exchange) drain(till int64) {
 	x.client.ReadBy(till)
-	scratch := x.engine.buffer(mediumBuffer)
+	scratch := x.engine.bodyBuffer(mediumBuffer)
 	for {
 		if _, err := x.client.Read(scratch[:cap(scratch)]); err != nil {
 			break

@@ -42,6 +42,12 @@ type Limits struct {
 	// begins, so that a failed attempt can be followed by another; 64 KiB. A
 	// request with a longer body is tried once.
 	ReplayBytes int
+	// BufferBytes is how much the buffers of one loop may hold before bodies go
+	// through 4 KiB each, and are not kept for a replay beyond that; 16 MiB. A body
+	// holds its buffer for as long as its receiver takes nothing, so without a bound
+	// a thousand slow receivers would cost 68 MiB. Heads count, but always get what
+	// they need.
+	BufferBytes int
 }
 
 // withDefaults fills in the zero values.
@@ -60,6 +66,9 @@ func (l Limits) withDefaults() Limits {
 	duration(&l.TrailTimeout, 30*time.Second)
 	if l.ReplayBytes == 0 {
 		l.ReplayBytes = 64 << 10
+	}
+	if l.BufferBytes == 0 {
+		l.BufferBytes = 16 << 20
 	}
 	return l
 }

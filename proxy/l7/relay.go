@@ -107,7 +107,7 @@ func (x *exchange) relayFirst() bool {
 	surplus := len(x.out) - x.replySize - n
 	head := x.response.AppendHead(e.buffer(smallBuffer), &x.reply)
 	ok := x.pass(head, data)
-	e.free(head)
+	e.freeHead(head)
 	full := len(x.out) == cap(x.out)
 	x.session.bulk = full || len(x.out) > mediumBuffer
 	x.out = x.out[:0]
@@ -123,7 +123,7 @@ func (x *exchange) relayMore() bool {
 	if err := x.up.Await(); err != nil {
 		return x.cut(err)
 	}
-	x.out = e.buffer(x.outSize)
+	x.out = e.bodyBuffer(x.outSize)
 	n, err := x.up.Read(x.out[:cap(x.out)])
 	if err != nil && err != io.EOF {
 		return x.cut(err)
@@ -232,7 +232,7 @@ func (x *exchange) inform() telemetry.Reason {
 	x.informed = true
 	n, err := x.client.Write(head)
 	x.report.BytesOut += int64(n)
-	e.free(head)
+	e.freeHead(head)
 	if err != nil {
 		x.lost(telemetry.ClientGone)
 		x.interrupt(telemetry.ClientGone)

@@ -21,7 +21,7 @@ func (x *exchange) send() telemetry.Reason {
 		n, err := x.up.Writev(x.framer.vector(&x.piece))
 		x.wrote(int(n), err)
 	}
-	x.engine.free(head)
+	x.engine.freeHead(head)
 	if len(replay) > 0 && x.writeErr == nil {
 		x.piece = piece{data: replay, framing: x.head.Framing.Kind, last: x.body.Done(), trailers: x.body.Trailers()}
 		n, err := x.up.Writev(x.framer.vector(&x.piece))

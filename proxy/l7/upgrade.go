@@ -34,7 +34,7 @@ func (x *exchange) switchProtocols() {
 	x.replyBody.Start(x.response.Framing())
 	head := x.response.AppendHead(e.buffer(smallBuffer), &x.reply)
 	ok := x.pass(head, nil)
-	e.free(head)
+	e.freeHead(head)
 	if !ok {
 		x.lost(telemetry.ClientGone)
 		return

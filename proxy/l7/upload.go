@@ -121,7 +121,7 @@ func (u *uploader) patience() time.Duration {
 // step moves one read's worth of body from the client to the endpoint.
 func (u *uploader) step() bool {
 	x := u.x
-	buf := x.engine.buffer(largeBuffer)
+	buf := x.engine.bodyBuffer(largeBuffer)
 	n, err := x.client.Read(buf[:cap(buf)])
 	if err != nil {
 		x.engine.free(buf)
@@ -150,12 +150,14 @@ func (u *uploader) keep(data []byte) {
 	}
 	e := u.x.engine
 	limit := e.limits.ReplayBytes
-	if u.x.committed || u.x.informed || len(u.x.first)+len(u.replay)+len(data) > limit {
+	grows := cap(u.replay)-len(u.replay) < len(data)
+	if u.x.committed || u.x.informed || len(u.x.first)+len(u.replay)+len(data) > limit ||
+		grows && len(u.replay)+len(data) > smallBuffer && e.full() {
 		e.free(u.replay)
 		u.replay, u.overflowed = nil, true
 		return
 	}
-	if cap(u.replay)-len(u.replay) < len(data) {
+	if grows {
 		grown := append(e.buffer(max(2*cap(u.replay), len(u.replay)+len(data))), u.replay...)
 		e.free(u.replay)
 		u.replay = grown

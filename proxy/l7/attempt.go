@@ -184,10 +184,16 @@ func (x *exchange) hangUp() {
 	}
 }
 
+// informationalBytes bounds the informational responses before a final one, all
+// together, as a head is bounded: an endpoint that sends nothing else would never
+// come to an end. It is room for 2,000 of them, or for large ones as 103s are.
+const informationalBytes = 64 << 10
+
 // awaitHead reads until out begins with the head of the final response.
 // Informational ones before it are passed on (RFC 9110 15.2).
 func (x *exchange) awaitHead() telemetry.Reason {
 	x.response.Reset()
+	informed := 0 // bytes
 	for {
 		if err := x.readUp(); err != nil {
 			return x.upstreamFault(err)
@@ -196,8 +202,7 @@ func (x *exchange) awaitHead() telemetry.Reason {
 		for len(x.out) > 0 {
 			n, err := x.response.Parse(x.out, &x.engine.limits.Response, x.request.Method())
 			if err != nil || n > 0 && x.uninvited() {
-				x.outcome, x.attempt.Outcome = upstream.Reset, telemetry.OutcomeReset
-				return telemetry.UpstreamProtocol
+				return x.misspoke()
 			}
 			if n == 0 {
 				break
@@ -206,6 +211,9 @@ func (x *exchange) awaitHead() telemetry.Reason {
 				x.replySize = n
 				return telemetry.None
 			}
+			if informed += n; informed > informationalBytes {
+				return x.misspoke()
+			}
 			if reason := x.inform(); reason != telemetry.None {
 				return reason
 			}
@@ -213,6 +221,12 @@ func (x *exchange) awaitHead() telemetry.Reason {
 			x.response.Reset()
 		}
 	}
+}
+
+// misspoke: the endpoint does not speak HTTP.
+func (x *exchange) misspoke() telemetry.Reason {
+	x.outcome, x.attempt.Outcome = upstream.Reset, telemetry.OutcomeReset
+	return telemetry.UpstreamProtocol
 }
 
 // uninvited: a 101 that nobody asked for, or before the request's end (RFC 9110 7.8),

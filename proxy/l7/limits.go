@@ -12,7 +12,8 @@ type Limits struct {
 	// Request bounds a request's head; the defaults are http1's: 64 KiB, 128
 	// fields, a target of 8 KiB.
 	Request http1.Limits
-	// Response bounds a response's head; the defaults are http1's.
+	// Response bounds a response's head; the defaults are http1's. All informational
+	// ones before it together have 64 KiB, too.
 	Response http1.Limits
 	// HeadTimeout bounds the time from the first byte of a request's head to its
 	// last; 30 s. Beyond: 408.

@@ -38,7 +38,7 @@ const (
 	ConnectTimeout
 	// UpstreamReset: the connection was lost before the response was complete.
 	UpstreamReset
-	// UpstreamProtocol: the response breaks HTTP.
+	// UpstreamProtocol: the response breaks HTTP, or only informational ones come.
 	UpstreamProtocol
 	// UpstreamStatus: the response's status is one that the policy tries again.
 	UpstreamStatus

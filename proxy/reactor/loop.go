@@ -253,9 +253,9 @@ func (l *Loop) wait() {
 // cede goes through Go's scheduler before a wait, now and then while the loop is busy. Neither a
 // wait nor a coroutine counts as a pause there (Go 1.26): after 10 ms the runtime's monitor takes
 // the loop for a goroutine that hogs its processor, takes the processor away in every wait that it
-// meets, signals the thread otherwise, and wakes every 70 us for that. That was a fifth of the
-// node's CPU per request at 64 connections on a busy machine. A loop with little to do is better off
-// without its processor: then the monitor sleeps too.
+// meets, signals the thread otherwise, and wakes every 70 us for that: at 64 connections 3 % of the
+// node's CPU per request on a quiet machine and up to a fifth on a busy one. A loop with little to
+// do is better off without its processor: then the monitor sleeps too.
 func (l *Loop) cede() {
 	if l.now-l.ceded >= cedeInterval {
 		l.ceded = l.now

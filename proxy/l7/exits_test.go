@@ -232,3 +232,33 @@ func TestCutForDraining(t *testing.T) {
 		})
 	}
 }
+
+// TestDrainBehindAResponsesHead: a client that was not told of the drain gets an
+// answer to its next request, which tells it; without one it is closed soon.
+func TestDrainBehindAResponsesHead(t *testing.T) {
+	for _, asks := range []bool{true, false} {
+		w, endpoint := single(t)
+		client, o := w.dial()
+		client.Send(get("/"))
+		server := endpoint.Accept()
+		server.Expect(get("/"))
+		server.Send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na")
+		client.Until("a")
+		w.reactor.Do(0, func() { o.session.Drain() })
+		server.Send("b")
+		client.Expect("b")
+		w.reactor.Settle()
+		if !asks {
+			w.reactor.Advance(time.Second)
+			client.ExpectEOF()
+			o.over(telemetry.Draining)
+			continue
+		}
+		client.Send(get("/"))
+		server.Expect(get("/"))
+		server.Send(ok(""))
+		client.Expect("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+		client.ExpectEOF()
+		o.over(telemetry.None)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/culvert-mesh/culvert/proxy/reactor"
 	"github.com/culvert-mesh/culvert/proxy/table"
@@ -75,11 +76,18 @@ func (s *Session) Ready(c *reactor.Conn) {
 		c.ReadBy(0)
 		var one [1]byte
 		if _, err := c.Peek(one[:]); err == syscall.EAGAIN {
-			s.end(telemetry.IdleTimeout)
+			s.end(s.idleReason())
 			return
 		}
 	}
 	s.engine.loop.Go(s)
+}
+
+func (s *Session) idleReason() telemetry.Reason {
+	if s.draining {
+		return telemetry.Draining
+	}
+	return telemetry.IdleTimeout
 }
 
 // Run is reactor.Task's: it serves requests until the connection is idle or
@@ -123,25 +131,23 @@ func (s *Session) serve(x *exchange) {
 		}
 		if len(x.in) == 0 {
 			x.dropInput()
-			s.rest()
+			s.park()
 			return
 		}
 	}
 }
 
-// rest is what follows a request behind which there is no other.
-func (s *Session) rest() {
-	if s.draining { // since the response's head was written
-		s.end(telemetry.Draining)
-		return
-	}
-	s.park()
-}
+// drainIdle is how long a draining connection may be idle: its client was not told
+// that it is the last response, so its next request may be on its way.
+const drainIdle = 500 * time.Millisecond
 
 // park waits for the next request without a coroutine and without a buffer.
 func (s *Session) park() {
 	s.state = parked
 	s.idleTill = after(s.engine.loop.Now(), s.engine.limits.KeepAliveTimeout)
+	if s.draining { // since the last response's head was written
+		s.idleTill = after(s.engine.loop.Now(), drainIdle)
+	}
 	s.conn.ReadBy(s.idleTill)
 	s.conn.Park(s)
 }

@@ -57,7 +57,8 @@ type Config struct {
 	Telemetry *telemetry.Registry
 	Limits    Limits
 	Pool      upstream.PoolConfig
-	// Logger gets changes of endpoints' health at info; nil: none.
+	// Logger gets changes of endpoints' health at info, of one that changes all the
+	// time not each; nil: none.
 	Logger *slog.Logger
 }
 
@@ -69,6 +70,7 @@ type Server struct {
 	registry *upstream.Registry
 	workers  []*worker
 	metrics  liveMetrics
+	health   *healthLog
 	tables   atomic.Pointer[l7.Tables]
 	sources  atomic.Pointer[map[string]bool] // labels of workloads; written under mu
 
@@ -105,9 +107,9 @@ func New(c Config) (*Server, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Server{config: c, workloads: map[uint32]*workload{}, metrics: newLiveMetrics()}
+	s := &Server{config: c, workloads: map[uint32]*workload{}, metrics: newLiveMetrics(), health: newHealthLog(c.Logger)}
 	s.registry = upstream.NewRegistry(upstream.Config{
-		Loops: c.Group.Len(), Dialer: c.Dialer, Pool: c.Pool, Changed: s.healthChanged,
+		Loops: c.Group.Len(), Dialer: c.Dialer, Pool: c.Pool, Changed: s.health.changed,
 	})
 	s.listSources()
 	empty := &table.Snapshot{}
@@ -119,11 +121,13 @@ func New(c Config) (*Server, error) {
 }
 
 // Run logs what happens to endpoints, and what loops have to say, until ctx is
-// done.
+// done. It is called once.
 func (s *Server) Run(ctx context.Context) error {
 	var lines sync.WaitGroup
 	lines.Go(func() { _ = s.config.Telemetry.Run(ctx) }) // it ends in no other way
+	lines.Go(s.health.run)
 	defer lines.Wait()
+	defer close(s.health.changes) // by then nobody sends
 	return s.registry.Run(ctx)
 }
 
@@ -277,10 +281,4 @@ func (s *Server) Connections() int {
 		n += w.assigned.Load()
 	}
 	return int(n)
-}
-
-func (s *Server) healthChanged(c upstream.Change) {
-	s.config.Logger.Info("endpoint health changed",
-		"backend", c.Backend, "endpoint", c.Endpoint.String(), "from", c.From.String(), "to", c.To.String(),
-		"failures", c.Failures, "ejections", c.Ejections, "usable", c.Usable)
 }

@@ -222,6 +222,8 @@ func (o *Objects) Close() error {
 // One system call and no allocation: it is on the path of each new upstream
 // connection. Safe from any goroutine.
 func (o *Objects) Exempt(fd int) error {
+	// First: a call after the addresses below were taken could move the stack that they are on.
+	mapFD := uint32(o.OwnSockets.FD())
 	key, value := int32(fd), uint32(1)
 	attr := struct {
 		mapFD uint32
@@ -229,7 +231,7 @@ func (o *Objects) Exempt(fd int) error {
 		key   uint64
 		value uint64
 		flags uint64
-	}{mapFD: uint32(o.OwnSockets.FD()), key: uint64(uintptr(unsafe.Pointer(&key))), value: uint64(uintptr(unsafe.Pointer(&value)))}
+	}{mapFD: mapFD, key: uint64(uintptr(unsafe.Pointer(&key))), value: uint64(uintptr(unsafe.Pointer(&value)))}
 	const updateElem = 2 // BPF_MAP_UPDATE_ELEM
 	_, _, errno := unix.RawSyscall(unix.SYS_BPF, updateElem, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
 	runtime.KeepAlive(&key)

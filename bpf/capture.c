@@ -14,6 +14,10 @@ char __license[] SEC("license") = "Dual BSD/GPL";
 /* Set at load: bpf_set_retval came to these programs after 5.15. Without it a refusal is EPERM. */
 const volatile __u32 can_set_retval = 0;
 
+/*
+ * Not atomic: where the kernel preempts a hook for another on the same CPU, one
+ * of the two may not be counted. A locked add would cost every connect.
+ */
 static __always_inline void count(__u32 reason)
 {
 	__u64 *n = bpf_map_lookup_elem(&reasons, &reason);
@@ -74,7 +78,10 @@ static __always_inline void ask_endpoint(const struct origin *o, struct decision
 	}
 }
 
-/* Gather, look up, decide. Every way out but the last two is a pass: not ours to touch. */
+/*
+ * Gather, look up, decide. Every early return passes untouched: not ours. What
+ * comes to the end is rewritten, refused or passed as decide.h says.
+ */
 static __always_inline void connect_hook(struct bpf_sock_addr *ctx, const struct address *dialled,
 					 struct decision *d)
 {
@@ -94,6 +101,11 @@ static __always_inline void connect_hook(struct bpf_sock_addr *ctx, const struct
 		d->reason = REASON_BOUND_DEVICE;
 		return;
 	}
+	if (bpf_sk_storage_get(&own_sockets, sk, 0, 0)) {
+		/* Before the origin: most of these dial endpoints, and are not to be taken for strangers. */
+		d->reason = REASON_OWN_SOCKET;
+		return;
+	}
 	struct origin *live = bpf_map_lookup_elem(&origins, dialled);
 	if (!live) {
 		d->reason = REASON_UNKNOWN_ORIGIN;
@@ -103,10 +115,6 @@ static __always_inline void connect_hook(struct bpf_sock_addr *ctx, const struct
 	struct origin o = *live;
 	if (o.mode == MODE_RELEASED) {
 		d->reason = REASON_UNKNOWN_ORIGIN;
-		return;
-	}
-	if (bpf_sk_storage_get(&own_sockets, sk, 0, 0)) {
-		d->reason = REASON_OWN_SOCKET;
 		return;
 	}
 	if (o.mode == MODE_KERNEL)
@@ -165,6 +173,10 @@ int connect6(struct bpf_sock_addr *ctx)
 	return settle(&d);
 }
 
+/*
+ * The hooks from here on only name addresses. They return 1, the one verdict
+ * that the kernel lets them have, and count nothing: no connection ends here.
+ */
 static __always_inline struct remembered *recall(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;

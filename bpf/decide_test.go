@@ -107,6 +107,9 @@ func TestDecideProxy(t *testing.T) {
 		{"IPv4", "10.1.2.3:80", both, 1, Closed, 1, captureReasonREASON_TO_PROXY, captureActACT_REWRITE, "127.64.0.1:4004"},
 		{"IPv4, last id", "10.1.2.3:80", both, 1<<22 - 1, Open, 1, captureReasonREASON_TO_PROXY, captureActACT_REWRITE, "127.127.255.255:4004"},
 		{"IPv6", "[2001:db8::1]:80", both, 0x1234, Open, 1, captureReasonREASON_TO_PROXY, captureActACT_REWRITE, "[fd63:756c:7665:7274::1234]:6006"},
+		{"IPv6, last id", "[2001:db8::1]:80", both, 1<<22 - 1, Open, 1, captureReasonREASON_TO_PROXY, captureActACT_REWRITE, "[fd63:756c:7665:7274::3f:ffff]:6006"},
+		{"IPv6, stale, open", "[2001:db8::1]:80", both, 1, Open, 0, captureReasonREASON_AWAY_OPEN, captureActACT_PASS, ""},
+		{"IPv6, stale, closed", "[2001:db8::1]:80", both, 1, Closed, 0, captureReasonREASON_AWAY_CLOSED, captureActACT_REFUSE, ""},
 		{"stale, open", "10.1.2.3:80", both, 1, Open, 0, captureReasonREASON_AWAY_OPEN, captureActACT_PASS, ""},
 		{"stale, closed", "10.1.2.3:80", both, 1, Closed, 0, captureReasonREASON_AWAY_CLOSED, captureActACT_REFUSE, ""},
 		{"no IPv6 listener, open", "[2001:db8::1]:80", only4, 1, Open, 1, captureReasonREASON_AWAY_OPEN, captureActACT_PASS, ""},
@@ -156,13 +159,22 @@ func TestDecideEndpoint(t *testing.T) {
 
 func TestReveal(t *testing.T) {
 	d := newDecider(t)
-	remembered := captureRemembered{Origin: address("10.0.0.1:80"), Rewritten: address("127.64.0.1:4004")}
-	for shown, want := range map[string]uint32{
-		"127.64.0.1:4004": 1, "127.64.0.1:4005": 0, "127.64.0.2:4004": 0, "[fd63:756c:7665:7274::1]:4004": 0,
+	for _, tt := range []struct {
+		rewritten, shown string
+		want             uint32
+	}{
+		{"127.64.0.1:4004", "127.64.0.1:4004", 1},
+		{"127.64.0.1:4004", "127.64.0.1:4005", 0},
+		{"127.64.0.1:4004", "127.64.0.2:4004", 0},
+		{"127.64.0.1:4004", "[fd63:756c:7665:7274::1]:4004", 0},
+		{"[fd63:756c:7665:7274::1]:4004", "[fd63:756c:7665:7274::1]:4004", 1},
+		{"[fd63:756c:7665:7274::1]:4004", "[fd63:756c:7665:7274::1]:4005", 0},
+		{"[fd63:756c:7665:7274::1]:4004", "[fd63:756c:7665:7274::2]:4004", 0},
+		{"[fd63:756c:7665:7274::1]:4004", "127.64.0.1:4004", 0},
 	} {
-		q := captureQuestion{Ask: captureAskASK_REVEAL, Remembered: remembered, Shown: address(shown)}
-		if got := d.ask(t, q).Yes; got != want {
-			t.Errorf("peer %s: %d, want %d", shown, got, want)
+		q := captureQuestion{Ask: captureAskASK_REVEAL, Remembered: captureRemembered{Rewritten: address(tt.rewritten)}, Shown: address(tt.shown)}
+		if got := d.ask(t, q).Yes; got != tt.want {
+			t.Errorf("wrote %s, peer %s: %d, want %d", tt.rewritten, tt.shown, got, tt.want)
 		}
 	}
 }
@@ -181,6 +193,8 @@ func TestRevealLocal(t *testing.T) {
 		{"IPv4, other peer", pod4, "127.64.0.1:1", "127.64.0.2:1", "127.0.0.1:9", 0},
 		{"IPv6", pod6, "[fd63::1]:1", "[fd63::1]:1", "[::1]:9", 1},
 		{"IPv6, bound source", pod6, "[fd63::1]:1", "[fd63::1]:1", "[2001:db8::9]:9", 0},
+		{"IPv6, other peer", pod6, "[fd63::1]:1", "[fd63::2]:1", "[::1]:9", 0},
+		{"unknown pod, IPv6", [4]uint32{}, "[fd63::1]:1", "[fd63::1]:1", "[::1]:9", 0},
 		{"unknown pod", [4]uint32{}, "127.64.0.1:1", "127.64.0.1:1", "127.0.0.1:9", 0},
 	} {
 		q := captureQuestion{Ask: captureAskASK_REVEAL_LOCAL, Dialled: address(tt.peer), Shown: address(tt.local)}

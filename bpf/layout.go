@@ -10,7 +10,7 @@ import (
 )
 
 // Layout is a short tag of every map's shape, down to names and offsets of
-// fields. Two builds with the same tag may share pinned maps; sizes alone
+// fields and the meaning of counters. Two builds with the same tag may share pinned maps; sizes alone
 // would not tell when a field changes its meaning.
 func Layout() (string, error) {
 	spec, err := loadCapture()
@@ -24,6 +24,9 @@ func Layout() (string, error) {
 		for _, t := range []btf.Type{m.Key, m.Value} {
 			fmt.Fprintf(h, " %s", shape(t))
 		}
+	}
+	for r := range Reasons { // the counters' keys, which are bare numbers to the map
+		fmt.Fprintf(h, " %s", ReasonName(Reason(r)))
 	}
 	return fmt.Sprintf("%016x", h.Sum64()), nil
 }

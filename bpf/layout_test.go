@@ -68,6 +68,22 @@ func TestLayoutOfMaps(t *testing.T) {
 	}
 }
 
+// TestNoKernelTypes: no instruction waits for the kernel's own BTF (CO-RE), which
+// a kernel need not have: the README does not ask for it.
+func TestNoKernelTypes(t *testing.T) {
+	spec, err := loadCapture()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range spec.Programs {
+		for i := range p.Instructions {
+			if r := btf.CORERelocationMetadata(&p.Instructions[i]); r != nil {
+				t.Errorf("%s, instruction %d: %v", name, i, r)
+			}
+		}
+	}
+}
+
 func TestReasonNames(t *testing.T) {
 	seen := map[string]bool{"unknown": true}
 	for r := range Reasons {

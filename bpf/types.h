@@ -147,3 +147,4 @@ struct question {
 	struct decision decision;
 	__u32 yes; /* answer of the others */
 };
+_Static_assert(sizeof(struct question) == 1280, "question");

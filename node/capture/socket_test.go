@@ -23,9 +23,9 @@ func TestOwnSockets(t *testing.T) {
 	w.enrol(c, "a")
 	alive(c)
 	redirect(t, c, proxied(StanceClosed, vip4, vip6)...)
-	before := counter(t, c, "own_socket")
-	for _, to := range []string{vip4, vip6} {
-		addr := netip.MustParseAddrPort(to)
+	endpoint4, endpoint6 := w.serve(server4+":0", "endpoint 4"), w.serve("["+server6+"]:0", "endpoint 6")
+	before, strangers := counter(t, c, "own_socket"), counter(t, c, "unknown_origin")
+	for _, addr := range []netip.AddrPort{netip.MustParseAddrPort(vip4), netip.MustParseAddrPort(vip6), endpoint4, endpoint6} {
 		family := unix.AF_INET
 		if addr.Addr().Is6() {
 			family = unix.AF_INET6
@@ -51,8 +51,11 @@ func TestOwnSockets(t *testing.T) {
 			return nil
 		}))
 	}
-	if n := counter(t, c, "own_socket") - before; n != 2 {
-		t.Errorf("counted %d, want 2", n)
+	if n := counter(t, c, "own_socket") - before; n != 4 {
+		t.Errorf("counted %d, want 4", n)
+	}
+	if n := counter(t, c, "unknown_origin") - strangers; n != 0 {
+		t.Errorf("%d of our own connects were counted as a pod's to an unknown origin", n)
 	}
 	if _, err := c.Socket(8, false); err != ErrNotEnrolled {
 		t.Errorf("socket of a stranger: %v", err)

@@ -58,18 +58,45 @@ func TestKernelChoice(t *testing.T) {
 	if counter(t, c, "no_endpoint") != 2 || counter(t, c, "to_endpoint") != 802 {
 		t.Errorf("counted %d and %d", counter(t, c, "no_endpoint"), counter(t, c, "to_endpoint"))
 	}
-	// A replaced generation goes once nobody can be reading it.
-	for i := range c.origins.garbage {
-		c.origins.garbage[i].since = time.Now().Add(-2 * slotKeep)
+	wantNoSlots(t, c)
+}
+
+// TestSlotsOfAFailure: a redirect that the kernel refuses half way leaves no slots.
+func TestSlotsOfAFailure(t *testing.T) {
+	w := newWorld(t)
+	c := w.open()
+	redirect(t, c) // the first one clears up what an earlier process left
+	counters := c.objects.Balanced
+	closed, err := counters.Clone()
+	must(t, err)
+	must(t, closed.Close())
+	c.objects.Balanced = closed
+	origin := Origin{Addr: netip.MustParseAddrPort(vip4), Mode: ModeKernel,
+		Endpoints: []Endpoint{{netip.MustParseAddrPort(server4 + ":1"), 1}, {netip.MustParseAddrPort(server4 + ":2"), 1}}}
+	err = c.Redirect([]Origin{origin})
+	c.objects.Balanced = counters
+	if err == nil {
+		t.Error("a closed map was written")
 	}
-	redirect(t, c)
-	for i := range c.origins.garbage {
-		c.origins.garbage[i].since = time.Now().Add(-2 * slotKeep)
+	redirect(t, c, origin)
+	if n := c.origins.entries[origin.Addr].value.Slots; n != 2 {
+		t.Errorf("%d slots at the second try, want 2", n)
 	}
-	redirect(t, c)
+	wantNoSlots(t, c)
+}
+
+// wantNoSlots: a replaced generation goes once nobody can be reading it.
+func wantNoSlots(t *testing.T, c *Capture) {
+	t.Helper()
+	for range 2 {
+		for i := range c.origins.garbage {
+			c.origins.garbage[i].since = time.Now().Add(-2 * slotKeep)
+		}
+		redirect(t, c)
+	}
 	var key bpf.SlotKey
 	var slot bpf.Slot
-	if it := c.objects.Endpoints.Iterate(); it.Next(&key, &slot) {
+	for it := c.objects.Endpoints.Iterate(); it.Next(&key, &slot); {
 		t.Errorf("slot %+v is left", key)
 	}
 }
@@ -117,31 +144,33 @@ func TestAliasSlots(t *testing.T) {
 // each time through a release that leaves it direct.
 func TestModeChange(t *testing.T) {
 	w := newWorld(t)
-	w.own("10.96.0.10/32")
-	w.serve(vip4, "origin")
-	endpoint := w.serve(server4+":0", "endpoint")
+	w.own("10.96.0.10/32", "fd00:96::10/128")
 	c := w.open()
 	w.enrol(c, "a")
 	alive(c)
-	proxy := proxied(StanceClosed, vip4)
-	kernel := []Origin{{Addr: netip.MustParseAddrPort(vip4), Mode: ModeKernel, Endpoints: []Endpoint{{endpoint, 1}}}}
-	for _, step := range []struct {
-		next []Origin
-		want string
-	}{{proxy, "proxy a for " + vip4}, {kernel, "direct endpoint"}, {proxy, "proxy a for " + vip4}, {nil, "direct origin"}} {
-		must(t, c.Release(step.next))
-		if d, err := w.dial("tcp", vip4); d.greeting != "direct origin" {
-			t.Errorf("released: reached %q, %v", d.greeting, err)
+	for vip, server := range map[string]string{vip4: server4 + ":0", vip6: "[" + server6 + "]:0"} {
+		w.serve(vip, "origin")
+		endpoint := w.serve(server, "endpoint")
+		proxy := proxied(StanceClosed, vip)
+		kernel := []Origin{{Addr: netip.MustParseAddrPort(vip), Mode: ModeKernel, Endpoints: []Endpoint{{endpoint, 1}}}}
+		for _, step := range []struct {
+			next []Origin
+			want string
+		}{{proxy, "proxy a for " + vip}, {kernel, "direct endpoint"}, {proxy, "proxy a for " + vip}, {nil, "direct origin"}} {
+			must(t, c.Release(step.next))
+			if d, err := w.dial("tcp", vip); d.greeting != "direct origin" {
+				t.Errorf("released: reached %q, %v", d.greeting, err)
+			}
+			must(t, c.Redirect(step.next))
+			if d, err := w.dial("tcp", vip); d.greeting != step.want {
+				t.Errorf("reached %q, %v, want %q", d.greeting, err, step.want)
+			}
 		}
-		must(t, c.Redirect(step.next))
-		if d, err := w.dial("tcp", vip4); d.greeting != step.want {
-			t.Errorf("reached %q, %v, want %q", d.greeting, err, step.want)
+		// A second application of the same changes nothing, and never passes by the origin.
+		redirect(t, c, proxy...)
+		must(t, c.Release(proxy))
+		if d, err := w.dial("tcp", vip); d.greeting != "proxy a for "+vip {
+			t.Errorf("released without a change: reached %q, %v", d.greeting, err)
 		}
-	}
-	// A second application of the same changes nothing, and never passes by the origin.
-	redirect(t, c, proxy...)
-	must(t, c.Release(proxy))
-	if d, err := w.dial("tcp", vip4); d.greeting != "proxy a for "+vip4 {
-		t.Errorf("released without a change: reached %q, %v", d.greeting, err)
 	}
 }

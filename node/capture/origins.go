@@ -253,10 +253,23 @@ func (c *Capture) redirect(o *Origin) error {
 	if want == e.value {
 		return nil
 	}
+	if err := c.write(o, &want, slots); err != nil {
+		// Nobody refers to them, and a caller that tries again makes new ones.
+		c.discardSlots(&originEntry{value: bpf.Origin{Id: want.Id, Generation: want.Generation, Slots: uint32(len(slots))}})
+		return err
+	}
+	if want.Generation != e.value.Generation {
+		c.discardSlots(e)
+	}
+	*e = originEntry{value: want, endpoints: append([]Endpoint{}, o.Endpoints...)}
+	return nil
+}
+
+// write puts what an origin refers to before the origin.
+func (c *Capture) write(o *Origin, want *bpf.Origin, slots []bpf.Slot) error {
 	for i := range slots {
 		key := bpf.SlotKey{Origin: want.Id, Generation: want.Generation, Index: uint32(i)}
 		if err := c.objects.Endpoints.Put(key, &slots[i]); err != nil {
-			c.origins.garbage = append(c.origins.garbage, garbageSlots{want.Id, want.Generation, uint32(i), time.Now()})
 			return fmt.Errorf("write endpoint: %w", err)
 		}
 	}
@@ -266,14 +279,7 @@ func (c *Capture) redirect(o *Origin) error {
 			return fmt.Errorf("make counter: %w", err)
 		}
 	}
-	if err := c.objects.Origins.Put(bpf.MakeAddress(o.Addr), &want); err != nil {
-		return err
-	}
-	if want.Generation != e.value.Generation {
-		c.discardSlots(e)
-	}
-	*e = originEntry{value: want, endpoints: append([]Endpoint{}, o.Endpoints...)}
-	return nil
+	return c.objects.Origins.Put(bpf.MakeAddress(o.Addr), want)
 }
 
 // discardSlots remembers e's slots for sweep.

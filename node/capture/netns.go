@@ -76,14 +76,15 @@ func livingNetns() (map[uint64]string, error) {
 		if unix.Stat(path, &st) != nil || byInode[st.Ino] {
 			continue // the process has ended, or its namespace is known
 		}
-		byInode[st.Ino] = true
 		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if errors.Is(err, fs.ErrNotExist) {
+		// A process that ends between the two calls: proc_ns_get_link says EACCES.
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.EACCES) || errors.Is(err, unix.ESRCH) {
 			continue
 		}
 		if err != nil {
 			return nil, fmt.Errorf("open %s: %w", path, err)
 		}
+		byInode[st.Ino] = true
 		cookie, err := netnsCookie(fd)
 		unix.Close(fd)
 		if errors.Is(err, unix.EINVAL) {

@@ -44,6 +44,9 @@ const (
 	exchangesKept = 256
 )
 
+// crowding is how many times what bodies may make buffers hold, heads may, too.
+const crowding = 4
+
 // Engine is what all HTTP connections of one loop share: free exchanges, free
 // buffers and the way to the tables. It belongs to its loop.
 type Engine struct {

@@ -84,7 +84,7 @@ func (x *exchange) readHead() (reason telemetry.Reason, ok bool) {
 		if len(x.in) > 0 {
 			n, err := x.request.Parse(x.in, &e.limits.Request)
 			if err != nil {
-				return x.refuse(err), false
+				return x.refuse(faultReason(err)), false
 			}
 			if n > 0 {
 				x.headSize = n
@@ -97,6 +97,9 @@ func (x *exchange) readHead() (reason telemetry.Reason, ok bool) {
 				x.session.idleTill = 0
 				x.client.ReadBy(after(e.loop.Now(), e.limits.HeadTimeout))
 			}
+		}
+		if x.crowded() {
+			return x.refuse(telemetry.HeadTooLarge), false
 		}
 		if err := x.readMore(); err != nil {
 			return x.headCut(err), false
@@ -131,10 +134,15 @@ func (x *exchange) headCut(err error) telemetry.Reason {
 	return reason
 }
 
+// crowded says that this head needs one of the largest buffers and that there are
+// too many of them: clients that send such heads slowly, or never to their end.
+func (x *exchange) crowded() bool {
+	return len(x.in) == cap(x.in) && cap(x.in) >= mediumBuffer && x.engine.held >= crowding*x.engine.limits.BufferBytes
+}
+
 // refuse answers a head that breaks HTTP. The connection ends, because where
 // this request ends is not known.
-func (x *exchange) refuse(err error) telemetry.Reason {
-	reason := faultReason(err)
+func (x *exchange) refuse(reason telemetry.Reason) telemetry.Reason {
 	x.request.Reset()
 	x.begin()
 	x.persist = false

@@ -46,8 +46,9 @@ type Limits struct {
 	// BufferBytes is how much the buffers of one loop may hold before bodies go
 	// through 4 KiB each, and are not kept for a replay beyond that; 16 MiB. A body
 	// holds its buffer for as long as its receiver takes nothing, so without a bound
-	// a thousand slow receivers would cost 68 MiB. Heads count, but always get what
-	// they need.
+	// a thousand slow receivers would cost 68 MiB. Heads count, but get what
+	// they need: a request's of more than 16 KiB does until buffers hold four times
+	// as much, and is answered with 431 from then on.
 	BufferBytes int
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/culvert-mesh/culvert/proxy/l7"
 	"github.com/culvert-mesh/culvert/proxy/proxytest"
+	"github.com/culvert-mesh/culvert/proxy/telemetry"
 )
 
 const (
@@ -141,5 +142,53 @@ func TestStalledBodiesAreBounded(t *testing.T) {
 				t.Errorf("buffers hold %d bytes when all is done", n)
 			}
 		})
+	}
+}
+
+// TestCrowdOfLargeHeads: clients that send large heads, and not to their end, are
+// refused when there are many; others are served, and when they have gone, all.
+func TestCrowdOfLargeHeads(t *testing.T) {
+	w := newWorldOf(t, l7.Limits{BufferBytes: 64 << 10}, tight{})
+	endpoint := proxytest.Listen(t)
+	w.apply(nil, at(backend, endpoint.Addr()))
+	large := "GET / HTTP/1.1\r\nHost: cart\r\nCookie: " + strings.Repeat("x", 20<<10)
+	var crowd []*proxytest.Peer
+	for range 4 { // four of 68 KiB are more than 256 KiB
+		client, _ := w.dial()
+		client.Send(large)
+		crowd = append(crowd, client)
+	}
+	w.awaitHeld(4 * 68 << 10)
+	client, o := w.dial()
+	client.Send(large)
+	head := client.Until("\r\n\r\n")
+	if !strings.HasPrefix(head, "HTTP/1.1 431 ") || !strings.Contains(head, "x-culvert-reason: head_too_large\r\n") {
+		t.Errorf("got %q", head)
+	}
+	client.Close()
+	o.over(telemetry.HeadTooLarge)
+	small, _ := w.dial()
+	small.Send(get("/"))
+	server := endpoint.Accept()
+	server.Expect(get("/"))
+	server.Send(ok("x"))
+	small.Expect(ok("x"))
+	for i, client := range crowd { // all were there before
+		client.Send("\r\n\r\n")
+		server.Until("x\r\n\r\n")
+		server.Send(ok("x"))
+		client.Expect(ok("x"))
+		if i == 0 { // and there is room again
+			w.reactor.Settle()
+			again, _ := w.dial()
+			again.Send(large + "\r\n\r\n")
+			server.Until("x\r\n\r\n")
+			server.Send(ok("x"))
+			again.Expect(ok("x"))
+		}
+	}
+	w.reactor.Settle()
+	if n := w.held(); n != 0 {
+		t.Errorf("buffers hold %d bytes when all is done", n)
 	}
 }

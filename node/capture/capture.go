@@ -26,8 +26,8 @@ import (
 )
 
 // ErrLayout: another build's pins are there and their maps cannot be shared.
-// Uninstall removes them.
-var ErrLayout = errors.New("pinned maps are of another layout")
+// They go on working; Uninstall removes them.
+var ErrLayout = errors.New("pinned by another version of culvert, whose maps this one cannot take over")
 
 // Config is how to open a capture. The zero value of a field is its default.
 type Config struct {

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -36,6 +35,8 @@ func TestCapture(t *testing.T) {
 		{"IPv6 from a bound address", true, client6, w.dialFrom(client6)},
 		{"IPv4 from any address", false, client4, w.dialFrom("0.0.0.0")},
 		{"IPv4, blocking", false, client4, w.dialRaw(unix.AF_INET, 0)},
+		{"IPv6 from any address", true, client6, w.dialFrom("::")},
+		{"IPv6, blocking", true, client6, w.dialRaw(unix.AF_INET6, 0)},
 		{"IPv4, non-blocking", false, client4, w.dialRaw(unix.AF_INET, unix.SOCK_NONBLOCK)},
 		{"IPv6, non-blocking", true, client6, w.dialRaw(unix.AF_INET6, unix.SOCK_NONBLOCK)},
 		{"IPv4-mapped", false, client4, w.dialRaw(unix.AF_INET6, 0)},
@@ -175,148 +176,59 @@ func sockaddr(family int, a netip.AddrPort) unix.Sockaddr {
 	return &unix.SockaddrInet6{Addr: a.Addr().As16(), Port: int(a.Port())}
 }
 
-// TestUntouched: everything that is not an enrolled pod's TCP connection to an
-// origin goes where it went before.
-func TestUntouched(t *testing.T) {
-	w := newWorld(t)
-	c := w.open()
-	alive(c)
-	w.own("10.96.0.10/32", "fd00:96::10/128")
-	w.serve(vip4, "4")
-	w.serve(vip6, "6")
-	w.serve(server4+":81", "other port")
-	redirect(t, c, proxied(StanceClosed, vip4, vip6)...)
-
-	check := func(name, network, to, want, reason string) {
-		t.Helper()
-		before := counter(t, c, reason)
-		d, err := w.dial(network, to)
-		if err != nil || d.greeting != want || d.remote != netip.MustParseAddrPort(to) {
-			t.Errorf("%s: reached %q at %s (%v), want %q", name, d.greeting, d.remote, err, want)
-		}
-		if n := counter(t, c, reason) - before; n != 1 {
-			t.Errorf("%s: counted %s %d times, want 1", name, reason, n)
-		}
-	}
-	check("not enrolled, IPv4", "tcp4", vip4, "direct 4", "not_enrolled")
-	check("not enrolled, IPv6", "tcp6", vip6, "direct 6", "not_enrolled")
-	w.enrol(c, "a")
-	check("unknown origin", "tcp4", server4+":81", "direct other port", "unknown_origin")
-
-	redirect(t, c)
-	check("released", "tcp4", vip4, "direct 4", "unknown_origin")
-	redirect(t, c, proxied(StanceClosed, vip4, vip6)...)
-	check("redirected again", "tcp4", vip4, "proxy a for "+vip4, "to_proxy")
-
-	before := counter(t, c, "bound_device")
-	must(t, w.app(func() error {
-		dialer := net.Dialer{Timeout: 3 * time.Second}
-		dialer.Control = func(_, _ string, raw syscall.RawConn) (err error) {
-			return errors.Join(raw.Control(func(fd uintptr) { err = unix.BindToDevice(int(fd), "eth0") }), err)
-		}
-		conn, err := dialer.Dial("tcp", vip4)
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		if d, err := look(conn); d.greeting != "direct 4" {
-			return fmt.Errorf("bound to a device: reached %q, %v", d.greeting, err)
-		}
-		return nil
-	}))
-	if counter(t, c, "bound_device") != before+1 {
-		t.Error("a connect from a socket that is bound to a device was not counted")
-	}
-	must(t, c.Expel(7))
-	check("expelled", "tcp4", vip4, "direct 4", "not_enrolled")
-	w.enrolAs(c, 8, "a again") // before the first has left
-	check("enrolled again", "tcp6", vip6, "proxy a again for "+vip6, "to_proxy")
-	must(t, c.Leave(7))
-	check("the first has left", "tcp6", vip6, "proxy a again for "+vip6, "to_proxy")
-	must(t, c.Leave(8))
-	check("both have left", "tcp6", vip6, "direct 6", "not_enrolled")
-	if err := c.Admit(7); !errors.Is(err, ErrNotEnrolled) {
-		t.Errorf("admit after leave: %v", err)
-	}
-}
-
-func TestUDPUntouched(t *testing.T) {
-	w := newWorld(t)
-	c := w.open()
-	w.enrol(c, "a")
-	alive(c)
-	w.own("10.96.0.10/32")
-	redirect(t, c, proxied(StanceClosed, vip4)...)
-	var server net.PacketConn
-	must(t, w.in(w.server, func() (err error) {
-		server, err = net.ListenPacket("udp4", vip4)
-		return err
-	}))
-	defer server.Close()
-	must(t, w.app(func() error {
-		conn, err := net.Dial("udp4", vip4)
-		if err != nil {
-			return err
-		}
-		defer conn.Close()
-		if conn.RemoteAddr().String() != vip4 {
-			return fmt.Errorf("connected to %s", conn.RemoteAddr())
-		}
-		_, err = conn.Write([]byte("hello"))
-		return err
-	}))
-	server.SetReadDeadline(time.Now().Add(3 * time.Second))
-	buf := make([]byte, 16)
-	n, from, err := server.ReadFrom(buf)
-	if err != nil || string(buf[:n]) != "hello" || !strings.HasPrefix(from.String(), client4) {
-		t.Errorf("got %q from %v, %v", buf[:n], from, err)
-	}
-	if counter(t, c, "not_tcp") == 0 {
-		t.Error("not counted")
-	}
-}
-
 // TestReconnect: a socket that is used again shows the peer that it has now.
 func TestReconnect(t *testing.T) {
 	w := newWorld(t)
 	c := w.open()
 	w.enrol(c, "a")
 	alive(c)
-	redirect(t, c, proxied(StanceClosed, vip4)...)
-	direct := w.serve(server4+":0", "x")
-	must(t, w.app(func() error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		if err := unix.Connect(fd, sockaddr(unix.AF_INET, netip.MustParseAddrPort(vip4))); err != nil {
-			return err
-		}
-		// connect(2): AF_UNSPEC dissolves the association.
-		unspec := unix.RawSockaddrAny{}
-		if err := connectUnspec(fd, &unspec); err != nil {
-			return fmt.Errorf("dissolve: %w", err)
-		}
-		if err := unix.Connect(fd, sockaddr(unix.AF_INET, direct)); err != nil {
-			return err
-		}
-		peer, err := unix.Getpeername(fd)
-		if err != nil {
-			return err
-		}
-		if a := peer.(*unix.SockaddrInet4); a.Addr != direct.Addr().As4() || a.Port != int(direct.Port()) {
-			return fmt.Errorf("getpeername says %v:%d", a.Addr, a.Port)
-		}
-		local, err := unix.Getsockname(fd)
-		if err != nil {
-			return err
-		}
-		if a := local.(*unix.SockaddrInet4); a.Addr != netip.MustParseAddr(client4).As4() {
-			return fmt.Errorf("getsockname says %v", a.Addr)
-		}
-		return nil
-	}))
+	redirect(t, c, proxied(StanceClosed, vip4, vip6)...)
+	for _, tt := range []struct {
+		family                int
+		vip, direct, showsOwn string
+	}{
+		{unix.AF_INET, vip4, server4 + ":0", client4},
+		{unix.AF_INET6, vip6, "[" + server6 + "]:0", client6},
+	} {
+		direct := w.serve(tt.direct, "x")
+		must(t, w.app(func() error {
+			fd, err := unix.Socket(tt.family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			if err := unix.Connect(fd, sockaddr(tt.family, netip.MustParseAddrPort(tt.vip))); err != nil {
+				return err
+			}
+			// connect(2): AF_UNSPEC dissolves the association.
+			unspec := unix.RawSockaddrAny{}
+			if err := connectUnspec(fd, &unspec); err != nil {
+				return fmt.Errorf("dissolve: %w", err)
+			}
+			if err := unix.Connect(fd, sockaddr(tt.family, direct)); err != nil {
+				return err
+			}
+			peer, err := unix.Getpeername(fd)
+			if err != nil || addrPort(peer) != direct {
+				return fmt.Errorf("getpeername says %s, %v, want %s", addrPort(peer), err, direct)
+			}
+			local, err := unix.Getsockname(fd)
+			if err != nil || addrPort(local).Addr() != netip.MustParseAddr(tt.showsOwn) {
+				return fmt.Errorf("getsockname says %s, %v, want %s", addrPort(local), err, tt.showsOwn)
+			}
+			return nil
+		}))
+	}
+}
+
+func addrPort(sa unix.Sockaddr) netip.AddrPort {
+	switch a := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(a.Addr), uint16(a.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(a.Addr), uint16(a.Port))
+	}
+	return netip.AddrPort{}
 }
 
 // TestNotReachableFromOutside: the listeners are the pod's own business.
@@ -358,24 +270,26 @@ func TestMPTCP(t *testing.T) {
 	c := w.open()
 	w.enrol(c, "a")
 	alive(c)
-	redirect(t, c, proxied(StanceClosed, vip4)...)
-	must(t, w.app(func() error {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_MPTCP)
-		if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ENOPROTOOPT) {
-			return nil // a kernel without it
-		}
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		if err := unix.Connect(fd, sockaddr(unix.AF_INET, netip.MustParseAddrPort(vip4))); err != nil {
-			return err
-		}
-		buf := make([]byte, 64)
-		n, err := unix.Read(fd, buf)
-		if n < 0 || strings.TrimSpace(string(buf[:n])) != "proxy a for "+vip4 {
-			return fmt.Errorf("reached %q, %v", buf[:max(n, 0)], err)
-		}
-		return nil
-	}))
+	redirect(t, c, proxied(StanceClosed, vip4, vip6)...)
+	for family, vip := range map[int]string{unix.AF_INET: vip4, unix.AF_INET6: vip6} {
+		must(t, w.app(func() error {
+			fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_MPTCP)
+			if errors.Is(err, unix.EPROTONOSUPPORT) || errors.Is(err, unix.ENOPROTOOPT) {
+				return nil // a kernel without it
+			}
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			if err := unix.Connect(fd, sockaddr(family, netip.MustParseAddrPort(vip))); err != nil {
+				return err
+			}
+			buf := make([]byte, 64)
+			n, err := unix.Read(fd, buf)
+			if n < 0 || strings.TrimSpace(string(buf[:n])) != "proxy a for "+vip {
+				return fmt.Errorf("reached %q, %v", buf[:max(n, 0)], err)
+			}
+			return nil
+		}))
+	}
 }

@@ -22,8 +22,9 @@ type door struct {
 
 // openDoor makes it. addrs are the pod's own IPv6 addresses; without any, only
 // IPv4 gets a listener. Routes come first: an address without a way would leave
-// by the pod's default route.
-func openDoor(netns int, addrs []netip.Addr) (d door, err error) {
+// by the pod's default route. On error they go again, unless the namespace is
+// shared: whoever has it already uses them.
+func openDoor(netns int, addrs []netip.Addr, shared bool) (d door, err error) {
 	err = inNetns(netns, func() error {
 		links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 		if err != nil {
@@ -37,15 +38,14 @@ func openDoor(netns int, addrs []netip.Addr) (d door, err error) {
 		if err := d.listen(unix.AF_INET); err != nil || len(addrs) == 0 {
 			return err
 		}
-		for _, r := range routes(lo, addrs) {
-			if err := links.RouteReplace(&r); err != nil {
-				return errors.Join(fmt.Errorf("route %s: %w", r.Dst, err), removeRoutes(links))
-			}
+		err = addRoutes(links, lo, addrs)
+		if err == nil {
+			err = d.listen(unix.AF_INET6)
 		}
-		if err := d.listen(unix.AF_INET6); err != nil {
-			return errors.Join(err, removeRoutes(links))
+		if err != nil && !shared {
+			err = errors.Join(err, removeRoutes(links, nil))
 		}
-		return nil
+		return err
 	})
 	if err != nil {
 		for _, fd := range d.listeners {
@@ -71,16 +71,24 @@ func loopback(links *netlink.Handle) (int, error) {
 // else registered), so that all of them can be found again and removed.
 const routeProtocol = 203
 
-// routes sends the origins' network to lo, and answers from lo to the pod's
-// own addresses: a listener that is bound to lo answers by routes of lo only,
-// and IPv6, unlike IPv4, takes nothing there to be on link.
-func routes(lo int, addrs []netip.Addr) []netlink.Route {
+// destinations is what must be local in the pod: the origins' network, and the
+// pod's own addresses, because a listener that is bound to lo answers by routes
+// of lo only, and IPv6, unlike IPv4, takes nothing there to be on link.
+func destinations(addrs []netip.Addr) []*net.IPNet {
+	if len(addrs) == 0 {
+		return nil
+	}
 	dsts := []*net.IPNet{planRoute()}
 	for _, a := range addrs {
 		dsts = append(dsts, &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(128, 128)})
 	}
+	return dsts
+}
+
+// routes sends the destinations to lo.
+func routes(lo int, addrs []netip.Addr) []netlink.Route {
 	var all []netlink.Route
-	for _, dst := range dsts {
+	for _, dst := range destinations(addrs) {
 		all = append(all, netlink.Route{
 			LinkIndex: lo,
 			Dst:       dst,
@@ -93,13 +101,30 @@ func routes(lo int, addrs []netip.Addr) []netlink.Route {
 	return all
 }
 
-func removeRoutes(links *netlink.Handle) error {
+func addRoutes(links *netlink.Handle, lo int, addrs []netip.Addr) error {
+	for _, r := range routes(lo, addrs) {
+		if err := links.RouteReplace(&r); err != nil {
+			return fmt.Errorf("route %s: %w", r.Dst, err)
+		}
+	}
+	return nil
+}
+
+// removeRoutes removes all of ours but those to keep.
+func removeRoutes(links *netlink.Handle, keep []netip.Addr) error {
+	kept := map[string]bool{}
+	for _, dst := range destinations(keep) {
+		kept[dst.String()] = true
+	}
 	ours := &netlink.Route{Protocol: routeProtocol, Table: unix.RT_TABLE_LOCAL}
 	found, err := links.RouteListFiltered(netlink.FAMILY_V6, ours, netlink.RT_FILTER_PROTOCOL|netlink.RT_FILTER_TABLE)
 	if err != nil {
 		return fmt.Errorf("list routes: %w", err)
 	}
 	for _, r := range found {
+		if kept[r.Dst.String()] {
+			continue
+		}
 		if err := links.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("remove route %s: %w", r.Dst, err)
 		}
@@ -107,15 +132,15 @@ func removeRoutes(links *netlink.Handle) error {
 	return nil
 }
 
-// unroute removes our routes from the pod.
-func unroute(netns int) error {
+// unroute removes our routes from the pod, but those to the addresses in keep.
+func unroute(netns int, keep []netip.Addr) error {
 	return inNetns(netns, func() error {
 		links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 		if err != nil {
 			return fmt.Errorf("open netlink: %w", err)
 		}
 		defer links.Close()
-		return removeRoutes(links)
+		return removeRoutes(links, keep)
 	})
 }
 

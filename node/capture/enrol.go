@@ -41,8 +41,8 @@ type pod struct {
 	workload Workload
 	cookie   uint64
 	value    bpf.Workload
-	routed   bool // the pod has our IPv6 routes
-	expelled bool // by Expel; guarded by Capture.mu
+	global6  []netip.Addr // the pod's IPv6 addresses, which have routes of ours
+	expelled bool         // by Expel; guarded by Capture.mu
 
 	mu    sync.RWMutex // netns is closed under it, used with it held for reading
 	netns int
@@ -72,12 +72,16 @@ func (c *Capture) Enrol(w Workload) (made Pod, err error) {
 	if err := c.mayEnrol(p); err != nil {
 		return Pod{}, fmt.Errorf("enrol %s: %w", w.NetnsPath, err)
 	}
-	door, err := openDoor(p.netns, p.setAddresses())
+	shared, err := c.shared(p.cookie)
+	if err != nil {
+		return Pod{}, fmt.Errorf("enrol %s: %w", w.NetnsPath, err)
+	}
+	p.setAddresses()
+	door, err := openDoor(p.netns, p.global6, shared)
 	if err != nil {
 		return Pod{}, fmt.Errorf("enrol %s: %w", w.NetnsPath, err)
 	}
 	p.value.Port4, p.value.Port6 = bpf.NetworkPort(door.port4), bpf.NetworkPort(door.port6)
-	p.routed = door.port6 != 0
 	pods := maps.Clone(*c.pods.Load())
 	pods[w.ID] = p
 	c.pods.Store(&pods)
@@ -103,8 +107,37 @@ func (c *Capture) mayEnrol(p *pod) error {
 	return nil
 }
 
-// setAddresses chooses what getsockname shows; global6 is all that IPv6 may come from.
-func (p *pod) setAddresses() (global6 []netip.Addr) {
+// shared: the namespace is captured, for an earlier process perhaps, or a workload
+// of this one still has connections there.
+func (c *Capture) shared(cookie uint64) (bool, error) {
+	for _, p := range *c.pods.Load() {
+		if p.cookie == cookie {
+			return true, nil
+		}
+	}
+	var now bpf.Workload
+	err := c.objects.Workloads.Lookup(cookie, &now)
+	if errors.Is(err, ebpf.ErrKeyNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for the namespace: %w", err)
+	}
+	return true, nil
+}
+
+// routed is the addresses that workloads of this process have routes for.
+func (c *Capture) routed(cookie uint64) (addrs []netip.Addr) {
+	for _, p := range *c.pods.Load() {
+		if p.cookie == cookie {
+			addrs = append(addrs, p.global6...)
+		}
+	}
+	return addrs
+}
+
+// setAddresses chooses what getsockname shows; IPv6 may come from all of global6.
+func (p *pod) setAddresses() {
 	for _, a := range p.workload.Addresses {
 		a = a.Unmap()
 		if a.IsLoopback() || a.IsLinkLocalUnicast() {
@@ -116,11 +149,10 @@ func (p *pod) setAddresses() (global6 []netip.Addr) {
 			}
 			continue
 		}
-		if global6 = append(global6, a); len(global6) == 1 {
+		if p.global6 = append(p.global6, a); len(p.global6) == 1 {
 			p.value.Addr6 = bpf.Words(a)
 		}
 	}
-	return global6
 }
 
 // Admit lets the hook capture the workload's connections. One map update: a
@@ -140,6 +172,11 @@ func (c *Capture) Admit(id uint32) error {
 	}
 	if err := c.objects.Workloads.Put(p.cookie, &p.value); err != nil {
 		return fmt.Errorf("admit workload %d: %w", id, err)
+	}
+	// What an earlier process, or an earlier form of the pod, routed to lo would hide
+	// a neighbour that has the address now. After the redirect, never before.
+	if err := unroute(p.netns, c.routed(p.cookie)); err != nil {
+		c.log.Warn("an earlier workload's routes stay", "id", id, "netns", p.workload.NetnsPath, "error", err)
 	}
 	return nil
 }
@@ -202,16 +239,16 @@ func (c *Capture) Leave(id uint32) error {
 	if err != nil {
 		return err
 	}
-	gone = gone && leads // a later process may have enrolled it and not admitted yet
 	pods := maps.Clone(*c.pods.Load())
 	delete(pods, id)
-	for _, other := range pods {
-		gone = gone && other.cookie != p.cookie // enrolled anew, not admitted yet
-	}
-	if gone && p.routed {
-		err = unroute(p.netns)
-	}
 	c.pods.Store(&pods)
+	for _, other := range pods {
+		gone = gone || other.cookie == p.cookie // enrolled anew, by this process: its routes stay
+	}
+	// Not when a later process leads: it may have enrolled it and not admitted yet.
+	if gone && leads && len(p.global6) > 0 {
+		err = unroute(p.netns, c.routed(p.cookie))
+	}
 	return errors.Join(err, p.close())
 }
 

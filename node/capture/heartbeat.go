@@ -72,7 +72,7 @@ func freeGeneration(m *ebpf.Map, now uint64) (uint32, error) {
 		newest = max(newest, all[i].Generation)
 	}
 	for g := newest + 1; g <= newest+m.MaxEntries(); g++ {
-		if g != 0 && !stamped(&all[g%m.MaxEntries()], now) {
+		if g != 0 && !stamped(&all[g%m.MaxEntries()], now, stampedFor) {
 			return g, nil
 		}
 	}
@@ -82,10 +82,10 @@ func freeGeneration(m *ebpf.Map, now uint64) (uint32, error) {
 // stampedFor is how long after its last beat a process may be alive yet.
 const stampedFor = time.Second
 
-// stamped: some loop has beaten lately.
-func stamped(h *bpf.Heartbeat, now uint64) bool {
+// stamped: some loop has beaten within that time.
+func stamped(h *bpf.Heartbeat, now uint64, within time.Duration) bool {
 	for _, s := range h.Stamp {
-		if s != 0 && int64(now-s) < int64(stampedFor) {
+		if s != 0 && int64(now-s) < int64(within) {
 			return true
 		}
 	}

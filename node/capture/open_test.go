@@ -242,29 +242,6 @@ func TestIDs(t *testing.T) {
 	}
 }
 
-// TestUninstall leaves nothing: no pin, link, route, directory or mount.
-func TestUninstall(t *testing.T) {
-	w := newWorld(t)
-	c := w.open()
-	w.enrol(c, "a")
-	redirect(t, c, proxied(StanceClosed, vip4, vip6)...)
-	if len(w.routes()) == 0 {
-		t.Fatal("no route to remove")
-	}
-	must(t, Uninstall(w.config()))
-	if _, err := os.Stat(w.bpffs); !os.IsNotExist(err) {
-		t.Errorf("the directory is still there: %v", err)
-	}
-	if routes := w.routes(); len(routes) != 0 {
-		t.Errorf("routes are left: %v", routes)
-	}
-	must(t, c.Close())
-	if n := w.attached(); n != 0 {
-		t.Errorf("%d programs are left", n)
-	}
-	must(t, Uninstall(w.config()))
-}
-
 // TestLayout: pins of another layout are never touched, but by Uninstall.
 func TestLayout(t *testing.T) {
 	w := newWorld(t)

@@ -10,7 +10,7 @@ import (
 )
 
 // Settle takes out the workloads that earlier processes admitted and this one
-// has not: they left the mesh while nobody ran. Until it is called they stay,
+// has not, and their routes: they left the mesh while nobody ran. Until it is called they stay,
 // under their origins' stances, because not being enrolled yet is not the same
 // as having left. Call it once every workload of the node is admitted.
 func (c *Capture) Settle() error {
@@ -28,10 +28,21 @@ func (c *Capture) Settle() error {
 	if err := it.Err(); err != nil {
 		return fmt.Errorf("read workloads: %w", err)
 	}
+	if len(old) == 0 {
+		return nil
+	}
+	living, err := livingNetns()
+	if err != nil {
+		return err
+	}
+	var errs []error
 	for _, cookie := range old {
 		if err := c.objects.Workloads.Delete(cookie); err != nil && !errors.Is(err, ebpf.ErrKeyNotExist) {
 			return fmt.Errorf("take out a workload of an earlier process: %w", err)
 		}
+		if path := living[cookie]; path != "" {
+			errs = append(errs, unroutePath(path, c.routed(cookie)))
+		}
 	}
-	return nil
+	return errors.Join(errs...)
 }

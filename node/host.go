@@ -14,7 +14,8 @@ import (
 
 // oldestKernel is what the hooks need: cgroup/getpeername, sk_storage in
 // cgroup/connect, bpf_get_netns_cookie. Maps count towards the memory cgroup
-// since 5.11, so no limit of locked memory has to be raised.
+// since 5.11, so no limit of locked memory has to be raised. The kernel's own BTF
+// is not needed: no program has CO-RE relocations.
 var oldestKernel = [2]int{5, 15}
 
 // checkHost says in one line what is missing, why, and what to do, before the
@@ -71,7 +72,7 @@ func kernelVersion() (major, minor int, err error) {
 func explainCapture(err error) error {
 	switch {
 	case errors.Is(err, capture.ErrLayout):
-		return fmt.Errorf("open capture: %w; remove them with `culvert node --uninstall` and start again", err)
+		return fmt.Errorf("open capture: %w; stop that node, run `culvert node --uninstall` with the same flags (closed services are open from there on), and start again", err)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("open capture: %w; the process lacks CAP_BPF, CAP_NET_ADMIN or CAP_SYS_ADMIN (a container must be privileged), or kernel lockdown forbids eBPF", err)
 	}

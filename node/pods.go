@@ -36,6 +36,10 @@ type accepter interface {
 // may be made a moment after its object.
 const retryEvery = 500 * time.Millisecond
 
+// lookEvery is how often namespaces are looked at: a pod that restarts may have
+// another behind the same name, and no object says so.
+const lookEvery = time.Second
+
 // pods enrols workloads and lets them go. One goroutine, run, does all of it.
 type pods struct {
 	// set at construction
@@ -46,6 +50,8 @@ type pods struct {
 	wanted chan wanted
 	// inspect looks into a namespace.
 	inspect func(path string) (workload.Netns, error)
+	// inode says which namespace a file names.
+	inode func(path string) (uint64, error)
 
 	// owned by run
 	want    []xds.Workload
@@ -70,6 +76,7 @@ type enrolled struct {
 	id       uint32
 	workload xds.Workload
 	cookie   uint64
+	inode    uint64 // of the namespace's file; 0: it could not be read
 }
 
 // leaving is a workload that is not captured any more, whose connections may
@@ -97,7 +104,7 @@ type PodState struct {
 
 func newPods(kernel enroller, server accepter, cfg Config) *pods {
 	return &pods{kernel: kernel, server: server, log: cfg.Log, drain: cfg.DrainTimeout,
-		wanted: make(chan wanted), inspect: workload.Inspect, here: map[string]*enrolled{}}
+		wanted: make(chan wanted), inspect: workload.Inspect, inode: workload.Inode, here: map[string]*enrolled{}}
 }
 
 // update makes list the workloads of this node, and returns when each was
@@ -147,7 +154,7 @@ func (p *pods) reconcile() time.Duration {
 	}
 	for uid, e := range p.here {
 		// One that only changed is replaced by enrol, without a gap.
-		if w, ok := wanted[uid]; !ok || w.Netns != e.workload.Netns {
+		if w, ok := wanted[uid]; !ok || w.Netns != e.workload.Netns || p.madeAnew(e) {
 			p.expel(e)
 		}
 	}
@@ -166,13 +173,23 @@ func (p *pods) reconcile() time.Duration {
 		p.settle()
 	}
 	next := time.Hour
+	if len(p.here) > 0 {
+		next = lookEvery
+	}
 	if len(p.leaving) > 0 {
-		next = max(0, time.Until(p.leaving[0].at))
+		next = min(next, max(0, time.Until(p.leaving[0].at)))
 	}
 	if failed {
 		next = min(next, retryEvery)
 	}
 	return next
+}
+
+// madeAnew: another namespace is behind the workload's file. While there is none
+// the old one stays: it may have processes yet.
+func (p *pods) madeAnew(e *enrolled) bool {
+	now, err := p.inode(e.workload.Netns)
+	return err == nil && e.inode != 0 && now != e.inode
 }
 
 // settle ends what an earlier process has left captured. It waits for the first
@@ -206,6 +223,11 @@ func (p *pods) enrol(w xds.Workload) error {
 	if err != nil {
 		return err
 	}
+	// Before it is opened: one that is replaced in between is seen by the next look.
+	inode, err := p.inode(w.Netns)
+	if err != nil {
+		inode = 0 // opening it tells why
+	}
 	id := p.lastID + 1
 	kernel := capture.Workload{ID: id, NetnsPath: w.Netns, Addresses: addresses}
 	if before != nil {
@@ -228,7 +250,7 @@ func (p *pods) enrol(w xds.Workload) error {
 		p.expel(before)
 	}
 	p.vacate(w.Netns, pod.Cookie)
-	p.here[w.UID] = &enrolled{id: id, workload: w, cookie: pod.Cookie}
+	p.here[w.UID] = &enrolled{id: id, workload: w, cookie: pod.Cookie, inode: inode}
 	p.log.Info("workload enrolled", "workload", w.Namespace+"/"+w.Name, "uid", w.UID, "netns", w.Netns, "id", id)
 	return nil
 }

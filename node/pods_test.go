@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -27,6 +28,8 @@ type scene struct {
 	fail  map[string]error // by call
 	// cookie is of every namespace; 0: each time another.
 	cookie uint64
+	// inode is of every namespace's file.
+	inode uint64
 }
 
 func (s *scene) say(format string, args ...any) error {
@@ -77,6 +80,14 @@ func withPods(t *testing.T, test func(t *testing.T, s *scene, p *pods)) {
 		p := newPods(s, s, Config{Log: slog.New(slog.DiscardHandler), DrainTimeout: 10 * time.Second})
 		p.inspect = func(string) (workload.Netns, error) {
 			return workload.Netns{Addresses: []netip.Addr{netip.MustParseAddr("10.9.9.9")}}, nil
+		}
+		p.inode = func(string) (uint64, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.inode == 0 {
+				return 0, fs.ErrNotExist
+			}
+			return s.inode, nil
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
@@ -139,6 +150,29 @@ func TestNamespaceGoesToTheNextPod(t *testing.T) {
 		// The same pod name made again: another UID in the same namespace file.
 		update(t, p, pod("a2", "/ns/a", "10.0.0.2"))
 		expect(t, s, "expel 1", "forget 1 10s", "enrol 2 /ns/a [10.0.0.2]", "serve 2 shop/a2 [-1]", "admit 2", "leave 1")
+		time.Sleep(time.Minute)
+		expect(t, s)
+	})
+}
+
+// TestNamespaceIsMadeAnew under its old name, and no object says so.
+func TestNamespaceIsMadeAnew(t *testing.T) {
+	withPods(t, func(t *testing.T, s *scene, p *pods) {
+		becomes := func(inode uint64) {
+			s.mu.Lock()
+			s.inode = inode
+			s.mu.Unlock()
+			time.Sleep(2 * lookEvery)
+		}
+		becomes(11)
+		update(t, p, pod("a", "/ns/a", "10.0.0.1"))
+		expect(t, s, "enrol 1 /ns/a [10.0.0.1]", "serve 1 shop/a [-1]", "admit 1", "settle")
+		becomes(0) // the name is gone: what runs in the namespace may go on
+		expect(t, s)
+		becomes(11)
+		expect(t, s)
+		becomes(12)
+		expect(t, s, "expel 1", "forget 1 10s", "enrol 2 /ns/a [10.0.0.1]", "serve 2 shop/a [-1]", "admit 2", "leave 1")
 		time.Sleep(time.Minute)
 		expect(t, s)
 	})

@@ -51,6 +51,16 @@ func Inspect(path string) (Netns, error) {
 	return n, err
 }
 
+// Inode says which namespace is behind the file at present: its number stays the
+// namespace's own for as long as somebody holds that open.
+func Inode(path string) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return 0, fmt.Errorf("inspect network namespace %s: %w", path, err)
+	}
+	return st.Ino, nil
+}
+
 // look reads the calling thread's own namespace.
 func look() (n Netns, err error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

@@ -42,6 +42,17 @@ func TestInspect(t *testing.T) {
 	if len(second.Addresses) != 0 {
 		t.Errorf("a namespace with loopback only has %v", second.Addresses)
 	}
+	inodes := map[uint64]bool{}
+	for _, path := range []string{paths[0], paths[1], paths[0]} {
+		inode, err := Inode(path)
+		if err != nil {
+			t.Error(err)
+		}
+		inodes[inode] = true
+	}
+	if len(inodes) != 2 {
+		t.Errorf("two namespaces have inodes %v", inodes)
+	}
 	for _, bad := range []string{filepath.Join(t.TempDir(), "none"), "/proc/self/ns/mnt"} {
 		if _, err := Inspect(bad); err == nil {
 			t.Errorf("%s was inspected", bad)

@@ -21,7 +21,7 @@ build: ## build bin/culvert
 .PHONY: test
 test: ## run everything, the tests that need root included (they skip without it)
 	@$(GO) build ./... && $(GO) build -o bin/tally ./test/tally
-	@set +e; $(GO) test -json -p 1 -count=1 -timeout 3m ./... | bin/tally; code=$${PIPESTATUS[*]}; \
+	@set +e; $(GO) test -json -p 1 -count=1 -timeout 10m ./... | bin/tally; code=$${PIPESTATUS[*]}; \
 		[ "$$code" = "0 0" ]
 
 .PHONY: test-short
@@ -43,7 +43,7 @@ fuzz: ## run every fuzz target for FUZZTIME (10s)
 
 .PHONY: kernels
 kernels: ## run the capture's tests on Debian's 6.1 and 6.12 kernels, in qemu (no root; ~2 min)
-	$(GO) test -count=1 -timeout 4m -v -run '^TestKernels$$' ./test/kernels
+	$(GO) test -count=1 -timeout 10m -v -run '^TestKernels$$' ./test/kernels
 
 .PHONY: generate
 generate: ## compile the BPF object and the protobuf types anew (clang-19, llvm-19, protoc)

@@ -147,9 +147,9 @@ type ForwardInput struct {
 	// When all weights are 0 or Backends is empty: 500.
 	Backends []WeightedBackend
 	Rewrite  *RewriteInput
-	// RequestTimeout bounds the whole, from the request's first byte to the
-	// response's last; AttemptTimeout bounds each attempt until the response's
-	// head. 0: none.
+	// RequestTimeout bounds the whole, from the end of the request's head to the
+	// response's last byte; AttemptTimeout bounds each attempt until the
+	// response's head. 0: none.
 	RequestTimeout time.Duration
 	AttemptTimeout time.Duration
 	// Retry is nil where only connection faults before a byte was sent are

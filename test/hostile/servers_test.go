@@ -57,7 +57,8 @@ func badServers() []badServer {
 		{name: "dribbles", script: dribble(ok + "Content-Length: 10||0123456789"), status: 200, body: "0123456789"},
 		{name: "tiny-chunks", script: sayAndGoOn(chunked + strings.Repeat("1|x|", 10_000) + "0||"),
 			status: 200, body: strings.Repeat("x", 10_000)},
-		{name: "many-hints", script: say(strings.Repeat("HTTP/1.1 103 Early Hints|Link: </x>||", 2000) + ok + "Content-Length: 2||ok"), status: 200, body: "ok"},
+		{name: "many-hints", script: say(hints(1000) + ok + "Content-Length: 2||ok"), status: 200, body: "ok"},
+		{name: "too-many-hints", script: say(hints(2000) + ok + "Content-Length: 2||ok"), status: 502, reason: "upstream_protocol"},
 		{name: "endless-hints", script: flood("", "HTTP/1.1 103 Early Hints||"), most: 1},
 		{name: "endless-body", script: flood(chunked, "4|abcd|"), status: 200, most: 100_000},
 		{name: "stalls", script: sayAndWait(ok + "Content-Length: 100||0123456789"), status: 200, most: 10},
@@ -66,6 +67,10 @@ func badServers() []badServer {
 		{name: "answers-and-closes-before-body", script: say("HTTP/1.1 413 Too Large|Content-Length: 3|Connection: close||big"), status: 413, body: "big"},
 	}
 }
+
+// hints are n informational responses of 38 bytes; all before a final one may
+// have 64 KiB.
+func hints(n int) string { return strings.Repeat("HTTP/1.1 103 Early Hints|Link: </x>||", n) }
 
 // ask makes one request for a bad server and looks at what comes.
 func (s *stage) ask(b *badServer, to world.Service) error {

@@ -42,7 +42,7 @@ func programs() []guest.Program {
 	var all []guest.Program
 	for _, name := range []string{"bpf", "workload", "capture", "story"} {
 		p := guest.Program{
-			Name: name, Dir: "/work/" + name, Env: []string{"CI=true"},
+			Name: name, Dir: "/cwd/" + name, Env: []string{"CI=true"},
 			Args: []string{"/tests/" + name, "-test.v", "-test.timeout=60s"},
 		}
 		if name == "story" {

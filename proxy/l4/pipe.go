@@ -49,23 +49,6 @@ type Result struct {
 	Err    error // what broke, nil in order and at timeouts
 }
 
-// Pipe runs a pipe to its end. In a coroutine, which it holds; see Start.
-func Pipe(c Config) Result {
-	var result Result
-	var ended reactor.Signal
-	loop, over := c.Client.Loop(), false
-	p := Start(c, func(r Result) {
-		result, over = r, true
-		ended.Set()
-	})
-	for !over {
-		if !ended.Wait(loop) && !over {
-			p.fail(telemetry.Draining, net.ErrClosed)
-		}
-	}
-	return result
-}
-
 // Tunnel is a pipe that runs.
 type Tunnel struct {
 	// set at construction

@@ -31,9 +31,6 @@ func (s *counters) lap(now int64) {
 	s.turnStart = now
 }
 
-// pause ends a turn.
-func (s *counters) pause(now int64) { s.lap(now) }
-
 // resume begins a turn after a wait.
 func (s *counters) resume(now int64) { s.turnStart = now }
 
